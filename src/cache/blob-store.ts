@@ -1,0 +1,27 @@
+import type { Digest } from "./digest.ts";
+import type { ByteRange, EntryContent, StagedEntry } from "./entry-store.ts";
+
+/** Content of a blob being read; see {@link EntryContent} for who closes it. */
+export type BlobContent = EntryContent;
+/** A blob being uploaded; see {@link StagedEntry}. */
+export type StagedBlob = StagedEntry;
+
+/**
+ * The content-addressable store as the edges see it. A blob is whole or absent (I1). Behaviours are added by
+ * decorators, each in a file of its own, stacked in `server.ts`.
+ */
+export interface BlobStore {
+  /** Whether the blob is visible now; a cheap look-up that renews nothing. */
+  peek(digest: Digest): boolean;
+  /** The digests that are absent, in the order asked. Present blobs are used now: their lease is renewed. */
+  findMissing(digests: readonly Digest[]): Promise<Digest[]>;
+  /**
+   * @returns undefined for a miss.
+   * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
+   */
+  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined>;
+  /** Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`. */
+  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob>;
+  /** Stores a small blob in one step. @throws {CacheError} invalid_argument where hash or size differ. */
+  put(digest: Digest, bytes: Uint8Array): Promise<void>;
+}

@@ -1,0 +1,37 @@
+/** Every way in which a cache operation can fail. `src/grpc/grpc-status.ts` and `src/http/http-status.ts` map each one. */
+export type CacheErrorCode =
+  | "invalid_argument"
+  | "not_found"
+  | "out_of_range"
+  | "failed_precondition"
+  | "resource_exhausted"
+  | "storage_full"
+  | "unavailable"
+  | "deadline_exceeded"
+  | "cancelled"
+  | "unauthenticated"
+  | "permission_denied"
+  | "unimplemented"
+  | "internal";
+
+export interface CacheErrorOptions {
+  /** When a retry may succeed, in milliseconds from now; sent as RetryInfo or Retry-After. */
+  retryAfterMs?: number;
+  cause?: unknown;
+}
+
+/**
+ * The one error type of the domain. The message is shown to the client: it names the field at fault and the
+ * values expected and got, and never a path or an internal detail.
+ */
+export class CacheError extends Error {
+  readonly code: CacheErrorCode;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: CacheErrorCode, message: string, options: CacheErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "CacheError";
+    this.code = code;
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}

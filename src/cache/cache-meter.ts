@@ -1,0 +1,6 @@
+/** Where the measuring decorators report to; implemented by the metrics of the process. */
+export interface CacheMeter {
+  countLookups(kind: "cas" | "ac" | "find_missing", result: "hit" | "miss", count: number): void;
+  /** Bytes of values, uncompressed. A read counts in full when it starts. */
+  countBytes(kind: "cas" | "ac", direction: "read" | "written", bytes: number): void;
+}

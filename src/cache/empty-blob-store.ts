@@ -1,0 +1,78 @@
+import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
+import { CacheError } from "./cache-error.ts";
+import { type Digest, isEmptyDigest } from "./digest.ts";
+import { casKey } from "./entry-key.ts";
+import type { ByteRange } from "./entry-store.ts";
+
+/**
+ * The empty blob is always present, for every digest function, and is never looked up nor stored: clients read it
+ * without ever having uploaded it (BEHAVIOUR 1).
+ */
+export class EmptyBlobStore implements BlobStore {
+  readonly #inner: BlobStore;
+
+  constructor(inner: BlobStore) {
+    this.#inner = inner;
+  }
+
+  peek(digest: Digest): boolean {
+    return isEmptyDigest(digest) || this.#inner.peek(digest);
+  }
+
+  findMissing(digests: readonly Digest[]): Promise<Digest[]> {
+    return this.#inner.findMissing(digests.some(isEmptyDigest) ? digests.filter((d) => !isEmptyDigest(d)) : digests);
+  }
+
+  async get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> {
+    if (!isEmptyDigest(digest)) return this.#inner.get(digest, range);
+    if (range !== undefined && range.offset !== 0) {
+      throw new CacheError("out_of_range", `offset: expected 0 for the empty blob, got ${range.offset}`);
+    }
+    return EMPTY_CONTENT;
+  }
+
+  async stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> {
+    return isEmptyDigest(digest) ? new EmptyStagedBlob(digest) : this.#inner.stage(digest, signal);
+  }
+
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    if (!isEmptyDigest(digest)) return this.#inner.put(digest, bytes);
+    refuseBytes(bytes);
+  }
+}
+
+const EMPTY_CONTENT: BlobContent = {
+  sizeBytes: 0,
+  bytes: async () => new Uint8Array(0),
+  close: () => undefined,
+  async *[Symbol.asyncIterator]() {},
+};
+
+function refuseBytes(bytes: Uint8Array): void {
+  if (bytes.length === 0) return;
+  throw new CacheError("invalid_argument", `data: expected 0 bytes for the empty blob, got ${bytes.length}`);
+}
+
+/** Holds nothing, so that `commit` and `discard` have nothing to do but to end the upload. */
+class EmptyStagedBlob implements StagedBlob {
+  readonly key: StagedBlob["key"];
+  readonly bytesStaged = 0;
+  #isEnded = false;
+
+  constructor(digest: Digest) {
+    this.key = casKey(digest);
+  }
+
+  write(chunk: Uint8Array): void {
+    refuseBytes(chunk);
+  }
+
+  async commit(): Promise<void> {
+    if (this.#isEnded) throw new CacheError("internal", "commit after the upload has ended");
+    this.#isEnded = true;
+  }
+
+  async discard(): Promise<void> {
+    this.#isEnded = true;
+  }
+}

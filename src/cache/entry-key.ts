@@ -1,0 +1,38 @@
+import { hash } from "node:crypto";
+import { DIGEST_FUNCTIONS, type Digest, digestToString } from "./digest.ts";
+
+/**
+ * Key spaces of the engine, written to disk in each record: numbers are never reused.
+ * CAS spaces are `CAS_SPACE_BASE +` the REAPI number of the digest function, so that the function is part of the key.
+ */
+export const CAS_SPACE_BASE = 0;
+export const ACTION_CACHE_SPACE = 64;
+
+/** What the engine files an entry under. */
+export interface EntryKey {
+  /** 0 to 255, see the constants above. */
+  readonly space: number;
+  /** 32 bytes, evenly distributed: a hash, or the SHA-256 of a longer name. */
+  readonly bytes: Uint8Array;
+  /** For CAS entries the size is part of the key; undefined where the key does not fix it. */
+  readonly sizeBytes: number | undefined;
+}
+
+/** A CAS entry is verified against its key by the engine; other entries are kept as given. */
+export function isContentAddressed(key: EntryKey): boolean {
+  return key.space < ACTION_CACHE_SPACE;
+}
+
+export function casKey(digest: Digest): EntryKey {
+  return {
+    space: CAS_SPACE_BASE + DIGEST_FUNCTIONS[digest.fn].number,
+    bytes: Buffer.from(digest.hash, "hex"),
+    sizeBytes: digest.sizeBytes,
+  };
+}
+
+/** Action results are scoped by instance name (HAZARDS H21): the instance is hashed into the key. */
+export function actionKey(instanceName: string, action: Digest): EntryKey {
+  const name = `${instanceName}\0${action.fn}\0${digestToString(action)}`;
+  return { space: ACTION_CACHE_SPACE, bytes: hash("sha256", name, "buffer"), sizeBytes: undefined };
+}

@@ -1,0 +1,68 @@
+import type { EntryKey } from "./entry-key.ts";
+
+/** Which part of an entry to read, in bytes of the value. */
+export interface ByteRange {
+  /** 0 to the entry's size. */
+  readonly offset: number;
+  /** Bytes at the most; undefined: to the end. */
+  readonly limit?: number;
+}
+
+/**
+ * An open entry. It stays readable until it is closed, also when it is retired meanwhile. Iterating to the end,
+ * `return()` of the iterator, and `bytes()` close it; whoever does neither must call `close()`.
+ */
+export interface EntryContent extends AsyncIterable<Uint8Array> {
+  /** Size of the whole value, whatever range was asked for. */
+  readonly sizeBytes: number;
+  /** The whole range at once; for small values. */
+  bytes(): Promise<Uint8Array>;
+  close(): void;
+}
+
+/** An upload in progress. It has one owner at a time (I5) and ends in exactly one of `commit` and `discard`. */
+export interface StagedEntry {
+  readonly key: EntryKey;
+  /** Bytes taken so far. */
+  readonly bytesStaged: number;
+  /**
+   * Takes a copy of `chunk`, which the caller may reuse once this has returned or its promise is settled.
+   * @throws {CacheError} invalid_argument at the first byte past the key's size; resource_exhausted or storage_full
+   * where staging is full.
+   */
+  write(chunk: Uint8Array): Promise<void> | void;
+  /**
+   * Hands the bytes over to the engine and resolves once the entry is visible and, at durability `commit`, on disk.
+   * Whether it resolves or throws, nothing stays staged.
+   * @throws {CacheError} invalid_argument where size or hash differ from the key.
+   */
+  commit(): Promise<void>;
+  /** Frees everything that is staged. Calling it after `commit` or twice does nothing. */
+  discard(): Promise<void>;
+}
+
+export interface StageOptions {
+  /** Size of the value where it is known in advance and the key does not fix it. */
+  readonly sizeBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The interface of an engine: entries under keys, whole or absent. */
+export interface EntryStore {
+  /** Whether the entry is visible now. Renews nothing. */
+  peek(key: EntryKey): boolean;
+  /** Size of the visible entry, or undefined. With `renew` the entry counts as used now and its lease is renewed. */
+  find(key: EntryKey, options?: { renew?: boolean }): number | undefined;
+  /**
+   * @returns undefined for a miss, which includes an entry whose bytes fail their checksum (I6).
+   * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
+   */
+  get(key: EntryKey, range?: ByteRange): Promise<EntryContent | undefined>;
+  /**
+   * Starts an upload. Waits a bounded time for staging room.
+   * @throws {CacheError} resource_exhausted when there was none.
+   */
+  stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry>;
+  /** Stores a small value in one step; replaces the one before where the space is not content-addressed. */
+  put(key: EntryKey, bytes: Uint8Array): Promise<void>;
+}

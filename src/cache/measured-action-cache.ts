@@ -1,0 +1,26 @@
+import type { ActionCache } from "./action-cache.ts";
+import type { CacheMeter } from "./cache-meter.ts";
+import type { Digest } from "./digest.ts";
+
+/** Counts hits, misses and bytes. The outermost decorator: an incomplete entry counts as the miss that it is. */
+export class MeasuredActionCache implements ActionCache {
+  readonly #inner: ActionCache;
+  readonly #meter: CacheMeter;
+
+  constructor(inner: ActionCache, meter: CacheMeter) {
+    this.#inner = inner;
+    this.#meter = meter;
+  }
+
+  async get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> {
+    const actionResult = await this.#inner.get(instanceName, action);
+    this.#meter.countLookups("ac", actionResult === undefined ? "miss" : "hit", 1);
+    if (actionResult !== undefined) this.#meter.countBytes("ac", "read", actionResult.length);
+    return actionResult;
+  }
+
+  async put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {
+    await this.#inner.put(instanceName, action, actionResult);
+    this.#meter.countBytes("ac", "written", actionResult.length);
+  }
+}

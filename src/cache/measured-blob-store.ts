@@ -1,0 +1,78 @@
+import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { CacheMeter } from "./cache-meter.ts";
+import type { Digest } from "./digest.ts";
+import type { ByteRange } from "./entry-store.ts";
+
+/** Counts hits, misses and bytes. The outermost decorator, so that it counts what clients are told. */
+export class MeasuredBlobStore implements BlobStore {
+  readonly #inner: BlobStore;
+  readonly #meter: CacheMeter;
+
+  constructor(inner: BlobStore, meter: CacheMeter) {
+    this.#inner = inner;
+    this.#meter = meter;
+  }
+
+  peek(digest: Digest): boolean {
+    return this.#inner.peek(digest);
+  }
+
+  async findMissing(digests: readonly Digest[]): Promise<Digest[]> {
+    const missing = await this.#inner.findMissing(digests);
+    this.#meter.countLookups("find_missing", "miss", missing.length);
+    this.#meter.countLookups("find_missing", "hit", digests.length - missing.length);
+    return missing;
+  }
+
+  async get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> {
+    const content = await this.#inner.get(digest, range);
+    this.#meter.countLookups("cas", content === undefined ? "miss" : "hit", 1);
+    if (content !== undefined) this.#meter.countBytes("cas", "read", bytesInRange(content.sizeBytes, range));
+    return content;
+  }
+
+  async stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> {
+    return new MeasuredStagedBlob(await this.#inner.stage(digest, signal), this.#meter);
+  }
+
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    await this.#inner.put(digest, bytes);
+    this.#meter.countBytes("cas", "written", bytes.length);
+  }
+}
+
+class MeasuredStagedBlob implements StagedBlob {
+  readonly #inner: StagedBlob;
+  readonly #meter: CacheMeter;
+
+  constructor(inner: StagedBlob, meter: CacheMeter) {
+    this.#inner = inner;
+    this.#meter = meter;
+  }
+
+  get key(): StagedBlob["key"] {
+    return this.#inner.key;
+  }
+
+  get bytesStaged(): number {
+    return this.#inner.bytesStaged;
+  }
+
+  write(chunk: Uint8Array): Promise<void> | void {
+    return this.#inner.write(chunk);
+  }
+
+  async commit(): Promise<void> {
+    const { bytesStaged } = this.#inner;
+    await this.#inner.commit();
+    this.#meter.countBytes("cas", "written", bytesStaged);
+  }
+
+  discard(): Promise<void> {
+    return this.#inner.discard();
+  }
+}
+
+function bytesInRange(sizeBytes: number, range: ByteRange = { offset: 0 }): number {
+  return Math.min(range.limit ?? sizeBytes, sizeBytes - range.offset);
+}

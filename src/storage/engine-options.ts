@@ -1,0 +1,112 @@
+import { availableParallelism, totalmem } from "node:os";
+import type { Clock } from "../clock.ts";
+import type { FileSystem } from "./file-system.ts";
+import type { StartShard } from "./shard/shard-client.ts";
+import { ENTRY_BYTES, SIZE_BYTES_MAX } from "./index/index-layout.ts";
+
+export interface EngineLogger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface EngineOptions {
+  readonly directory: string;
+  /** Bytes on disk in all, staging included. */
+  readonly maxBytes: number;
+  readonly shardCount?: number;
+  readonly durability: "commit" | "relaxed";
+  readonly stagingMemoryBytes?: number;
+  readonly stagingDiskBytes?: number;
+  readonly minLeaseMs?: number;
+  readonly segmentBytesMax?: number;
+  /** How long an upload waits for room before it is refused. */
+  readonly admissionWaitMs?: number;
+  readonly logger: EngineLogger;
+  readonly clock?: Clock;
+  readonly fileSystem?: FileSystem;
+  /** Default: a worker thread each. */
+  readonly startShard?: StartShard;
+  /** Default: a lock on a file, which only a real directory can hold. */
+  readonly lock?: (directory: string) => Disposable;
+  /** Entries that the index has room for; default by size of the store and the machine's memory. */
+  readonly entryCountMax?: number;
+  /** How often the index is saved while there is something new in it; 0: only at close. */
+  readonly checkpointIntervalMs?: number;
+  /** Bytes a second that the scrub reads in all; 0: no scrub. */
+  readonly scrubBytesPerSecond?: number;
+}
+
+/** What the engine works with once every default is filled in. */
+export interface EngineSizes {
+  readonly shardCount: number;
+  readonly segmentBytesMax: number;
+  /** Never given to uploads: what retirement may copy before it unlinks. */
+  readonly keepFreeBytes: number;
+  /** Retirement starts above this. */
+  readonly retireAboveBytes: number;
+  readonly stagingMemoryBytes: number;
+  readonly stagingDiskBytes: number;
+  readonly slabUploadBytesMax: number;
+  readonly adoptBytesMin: number;
+  /** The largest entry that is taken. */
+  readonly entryBytesMax: number;
+  readonly entriesPerShardMax: number;
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+const MAX_BYTES_MIN = 32 * MIB;
+export const SLAB_BLOCK_BYTES = 32 * KIB;
+const SEGMENT_BYTES_MIN = MIB;
+const SEGMENT_BYTES_DEFAULT_MAX = 256 * MIB;
+const SEGMENTS_PER_SHARD_WANTED = 32;
+const SLAB_UPLOAD_BYTES_MAX = MIB;
+const ADOPT_BYTES_MIN = 8 * MIB;
+/** Build caches hold many small blobs; the index is sized for this mean. */
+const ENTRY_BYTES_MEAN_MIN = 4 * KIB;
+const ENTRIES_MIN = 1_000_000;
+
+/** @throws {RangeError} where the directory's budget is too small for the shards. */
+export function engineSizes(options: EngineOptions): EngineSizes {
+  const { maxBytes } = options;
+  const shardCount = options.shardCount ?? Math.max(2, availableParallelism());
+  const segmentBytesMax =
+    options.segmentBytesMax ??
+    clamp(
+      Math.floor(maxBytes / (shardCount * SEGMENTS_PER_SHARD_WANTED)),
+      SEGMENT_BYTES_MIN,
+      SEGMENT_BYTES_DEFAULT_MAX,
+    );
+  // A retirement copies at most one segment, and each shard may be sealing one and starting the next meanwhile.
+  const keepFreeBytes = 2 * segmentBytesMax + shardCount * 64 * KIB;
+  const retireAboveBytes = maxBytes - keepFreeBytes - shardCount * segmentBytesMax;
+  if (maxBytes < MAX_BYTES_MIN || retireAboveBytes < maxBytes / 4) {
+    throw new RangeError(
+      `max size: expected at least ${Math.max(MAX_BYTES_MIN, 6 * shardCount * segmentBytesMax)} bytes for ${shardCount} shards ` +
+        `with segments of ${segmentBytesMax} bytes, got ${maxBytes}`,
+    );
+  }
+  const stagingDiskBytes = Math.min(options.stagingDiskBytes ?? Math.floor(maxBytes / 4), retireAboveBytes);
+  const indexBytesMax = Math.min(totalmem() / 4, 64 * GIB);
+  const entryCountMax =
+    options.entryCountMax ?? clamp(maxBytes / ENTRY_BYTES_MEAN_MIN, ENTRIES_MIN, indexBytesMax / (ENTRY_BYTES + 24));
+  return {
+    shardCount,
+    segmentBytesMax,
+    keepFreeBytes,
+    retireAboveBytes,
+    stagingMemoryBytes: options.stagingMemoryBytes ?? 64 * MIB,
+    stagingDiskBytes,
+    slabUploadBytesMax: SLAB_UPLOAD_BYTES_MAX,
+    adoptBytesMin: Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, SLAB_UPLOAD_BYTES_MAX + 1)),
+    entryBytesMax: Math.min(stagingDiskBytes, Math.floor(retireAboveBytes / 2), SIZE_BYTES_MAX),
+    entriesPerShardMax: Math.floor(entryCountMax / shardCount),
+  };
+}
+
+function clamp(value: number, min: number, max: number): number {
+  return Math.floor(Math.min(Math.max(value, min), max));
+}

@@ -1,0 +1,230 @@
+import { join } from "node:path";
+import { CacheError } from "../cache/cache-error.ts";
+import { systemClock } from "../clock.ts";
+import { DirectoryLock } from "./directory-lock.ts";
+import { DiskLedger } from "./disk-ledger.ts";
+import { type EngineOptions, type EngineSizes, engineSizes, SLAB_BLOCK_BYTES } from "./engine-options.ts";
+import { type FileSystem, nodeFileSystem } from "./file-system.ts";
+import { checkpointFileName } from "./index/index-checkpoint.ts";
+import { Retirement } from "./retirement.ts";
+import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
+import { SegmentReaders } from "./segment/segment-readers.ts";
+import { ShardAssignment } from "./shard/shard-assignment.ts";
+import { startShardWorker } from "./shard/shard-client.ts";
+import type { SegmentSummary } from "./shard/shard-protocol.ts";
+import { SupervisedShard } from "./shard/supervised-shard.ts";
+import type { EngineParts } from "./sharded-entry-store.ts";
+import { DiskAdmission } from "./staging/disk-admission.ts";
+import type { StagingContext } from "./staging/staged-upload.ts";
+import { StagingSlab } from "./staging/staging-slab.ts";
+import { StorePaths } from "./store-paths.ts";
+
+const SEGMENTS_OPEN_MAX = 256;
+const UPLOADS_WAITING_MAX = 4096;
+const ADMISSION_WAIT_MS = 20_000;
+/** Retirement starts for entries when a shard's part of the index is this full. */
+const ENTRIES_FULL_SHARE = 0.97;
+
+/** What is there before the shards are. */
+interface Foundation {
+  readonly options: EngineOptions;
+  readonly sizes: EngineSizes;
+  readonly fileSystem: FileSystem;
+  readonly paths: StorePaths;
+  readonly ledger: DiskLedger;
+  readonly slab: StagingSlab;
+  readonly assignment: ShardAssignment;
+}
+
+/**
+ * Opens a data directory, in this order: lock; empty the staging folder; start one worker a shard, which claims its
+ * slot; recover the segment files (each worker a share of them); fill the index; begin to take uploads.
+ * @throws {CacheError} failed_precondition where the directory is in use or of another format.
+ */
+export async function openEngine(options: EngineOptions): Promise<EngineParts> {
+  const fileSystem = options.fileSystem ?? nodeFileSystem;
+  const sizes = engineSizes(options);
+  const paths = new StorePaths(options.directory);
+  for (const path of [paths.root, paths.segments, paths.checkpoint, paths.staging]) fileSystem.makeDirectory(path);
+  const lock = options.lock?.(options.directory) ?? DirectoryLock.acquire(options.directory);
+  const shards: SupervisedShard[] = [];
+  try {
+    clearStaging(fileSystem, paths.staging);
+    clearForeignCheckpoints(fileSystem, paths.checkpoint, sizes.shardCount);
+    const foundation: Foundation = {
+      options,
+      sizes,
+      fileSystem,
+      paths,
+      ledger: new DiskLedger(options.maxBytes),
+      slab: new StagingSlab(sizes.stagingMemoryBytes, SLAB_BLOCK_BYTES),
+      assignment: new ShardAssignment(sizes.shardCount),
+    };
+    const foreign: SegmentSummary[] = [];
+    startShards(foundation, shards, foreign);
+    foreign.push(...(await recoverAndLoad(foundation, shards)));
+    const readers = new SegmentReaders(fileSystem, paths.segments, SEGMENTS_OPEN_MAX);
+    return {
+      ...foundation,
+      clock: options.clock ?? systemClock,
+      lock,
+      shards,
+      readers,
+      ...buildIntake(foundation, shards, foreign, readers),
+    };
+  } catch (error) {
+    await Promise.all(shards.map((shard) => shard.terminate()));
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** @param foreign Filled after recovery and emptied by retirement: shards that restart look at what is left of it. */
+function startShards(foundation: Foundation, shards: SupervisedShard[], foreign: readonly SegmentSummary[]): void {
+  const { options, sizes, fileSystem, paths, ledger, slab, assignment } = foundation;
+  for (let shardIndex = 0; shardIndex < sizes.shardCount; shardIndex += 1) {
+    const shard = new SupervisedShard({
+      data: {
+        shardIndex,
+        shardCount: sizes.shardCount,
+        directory: options.directory,
+        durability: options.durability,
+        segmentBytesMax: sizes.segmentBytesMax,
+        minLeaseMs: options.minLeaseMs ?? 0,
+        bytesMax: options.maxBytes,
+        slabBlockBytes: SLAB_BLOCK_BYTES,
+        ledger: ledger.buffer,
+        slab: slab.buffer,
+        assignment: assignment.buffer,
+      },
+      entryCountMax: sizes.entriesPerShardMax,
+      startShard: options.startShard ?? startShardWorker,
+      assignment,
+      ledger,
+      logger: options.logger,
+      listSegmentIds: () => listSegments(fileSystem, paths.segments).segmentIds,
+      foreignSegments: () => foreign,
+    });
+    shards.push(shard);
+  }
+}
+
+/** @returns the segments that were written under another shard count, oldest first. */
+async function recoverAndLoad(foundation: Foundation, shards: readonly SupervisedShard[]): Promise<SegmentSummary[]> {
+  const { options, fileSystem, paths, assignment, ledger } = foundation;
+  const { segmentIds, foreignNames } = listSegments(fileSystem, paths.segments);
+  for (const name of foreignNames) options.logger.warn({ name }, "foreign file in the segments folder: left alone");
+  assignment.setNextSegmentId(segmentIds.reduce((max, id) => Math.max(max, id), 0) + 1);
+  const recovered = await Promise.all(
+    shards.map((shard, shardIndex) => {
+      const share = segmentIds.filter((id) => id % shards.length === shardIndex);
+      return shard.call("recover", { segmentIds: share, ownOnly: false });
+    }),
+  ).catch((cause: unknown) => {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CacheError("failed_precondition", `${options.directory} cannot be opened: ${reason}`, { cause });
+  });
+  const segments = recovered.flatMap((result) => result.segments).toSorted((a, b) => a.segmentId - b.segmentId);
+  const firstSequence = segments.reduce((max, segment) => Math.max(max, segment.maxSequence), 0) + 1;
+  for (const { accountedBytes } of segments) ledger.charge(accountedBytes);
+  const isOwn = ({ shardCount }: SegmentSummary): boolean => shardCount === shards.length;
+  const foreign = segments.filter((segment) => !isOwn(segment));
+  const loaded = await Promise.all(
+    shards.map((shard, shardIndex) => {
+      const own = segments.filter((segment) => isOwn(segment) && segment.shardIndex === shardIndex);
+      return shard.call("load", { own, foreign, firstSequence });
+    }),
+  );
+  for (const { warnings } of [...recovered, ...loaded])
+    for (const warning of warnings) options.logger.warn({}, warning);
+  const entries = loaded.reduce((sum, result) => sum + result.entries, 0);
+  const fromCheckpoint = loaded.reduce((sum, result) => sum + result.fromCheckpoint, 0);
+  options.logger.info({ segments: segments.length, entries, fromCheckpoint }, "storage opened");
+  return foreign;
+}
+
+/** What uploads pass through: staging, admission to the disk, and the retirement that makes room. */
+function buildIntake(
+  { options, sizes, fileSystem, paths, ledger, slab }: Foundation,
+  shards: readonly SupervisedShard[],
+  foreign: SegmentSummary[],
+  readers: SegmentReaders,
+): { staging: StagingContext; retirement: Retirement } {
+  const waiting = { waitersMax: UPLOADS_WAITING_MAX, waitMs: options.admissionWaitMs ?? ADMISSION_WAIT_MS };
+  const admission = new DiskAdmission(ledger, {
+    ...waiting,
+    keepFreeBytes: sizes.keepFreeBytes,
+    wantRoom: () => retirement.check(),
+  });
+  const fileBudget = new DiskLedger(sizes.stagingDiskBytes);
+  const fileAdmission = new DiskAdmission(fileBudget, { ...waiting, keepFreeBytes: 0, wantRoom: () => undefined });
+  const retirement = new Retirement({
+    ledger,
+    shards: shards.map((shard) => ({
+      client: shard,
+      stats: shard.stats,
+      needsEntries: () => shard.index.liveCount > sizes.entriesPerShardMax * ENTRIES_FULL_SHARE,
+    })),
+    bytesTarget: sizes.retireAboveBytes,
+    foreign,
+    removeForeign({ segmentId, accountedBytes }) {
+      fileSystem.remove(segmentPath(paths.segments, segmentId));
+      ledger.release(accountedBytes);
+    },
+    onRetired(segmentIds) {
+      for (const segmentId of segmentIds) readers.retire(segmentId);
+      admission.roomWasMade();
+    },
+    onError: (error) => options.logger.error({ err: error }, "retirement failed"),
+  });
+  const staging: StagingContext = {
+    slab,
+    fileSystem,
+    ledger,
+    admission,
+    fileBudget,
+    fileAdmission,
+    slabUploadBytesMax: sizes.slabUploadBytesMax,
+    adoptBytesMin: sizes.adoptBytesMin,
+    entryBytesMax: sizes.entryBytesMax,
+    newStagingPath: stagingPaths(paths.staging),
+    diskUseChanged() {
+      admission.roomWasMade();
+      retirement.check();
+    },
+  };
+  return { staging, retirement };
+}
+
+/** Names of temp files: a count, never anything that a client sent (H18). */
+function stagingPaths(directory: string): () => string {
+  let count = 0;
+  return () => {
+    count += 1;
+    return join(directory, `${count.toString(16).padStart(12, "0")}.tmp`);
+  };
+}
+
+function listSegments(fileSystem: FileSystem, directory: string): { segmentIds: number[]; foreignNames: string[] } {
+  const segmentIds: number[] = [];
+  const foreignNames: string[] = [];
+  for (const name of fileSystem.listDirectory(directory)) {
+    const segmentId = segmentIdOfFileName(name);
+    if (segmentId === undefined) foreignNames.push(name);
+    else segmentIds.push(segmentId);
+  }
+  return { segmentIds, foreignNames };
+}
+
+/** Nothing in the staging folder was acknowledged: what a crash left there goes. */
+function clearStaging(fileSystem: FileSystem, directory: string): void {
+  for (const name of fileSystem.listDirectory(directory)) fileSystem.remove(join(directory, name));
+}
+
+/** Checkpoints that a crash left half written, or that no shard of this run would read. */
+function clearForeignCheckpoints(fileSystem: FileSystem, directory: string, shardCount: number): void {
+  const wanted = new Set(Array.from({ length: shardCount }, (_, shardIndex) => checkpointFileName(shardIndex)));
+  for (const name of fileSystem.listDirectory(directory)) {
+    if (!wanted.has(name)) fileSystem.remove(join(directory, name));
+  }
+}

@@ -1,0 +1,104 @@
+import type { DiskLedger } from "./disk-ledger.ts";
+import type { ShardClient } from "./shard/shard-client.ts";
+import type { SegmentSummary } from "./shard/shard-protocol.ts";
+import type { ShardStats } from "./shard/shard-stats.ts";
+
+export interface RetirementShard {
+  readonly client: ShardClient;
+  readonly stats: ShardStats;
+  /** Whether its part of the index is nearly full. */
+  readonly needsEntries: () => boolean;
+}
+
+export interface RetirementOptions {
+  readonly ledger: DiskLedger;
+  readonly shards: readonly RetirementShard[];
+  /** Retirement goes on until no more than this is used. */
+  readonly bytesTarget: number;
+  /** Segments of another shard count, oldest first: every shard takes its keys out, then `removeForeign` unlinks. */
+  readonly foreign: SegmentSummary[];
+  readonly removeForeign: (segment: SegmentSummary) => void;
+  readonly onRetired: (segmentIds: readonly number[]) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** Makes room by retiring the oldest segment of all shards, one at a time, until enough is free. */
+export class Retirement {
+  private readonly options: RetirementOptions;
+  private running: Promise<void> | undefined;
+  private stopped = false;
+
+  constructor(options: RetirementOptions) {
+    this.options = options;
+  }
+
+  /** Starts making room if that is needed and not going on already. */
+  check(): void {
+    if (this.running !== undefined || this.stopped || !this.isNeeded()) return;
+    this.running = this.run().finally(() => {
+      this.running = undefined;
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.running;
+  }
+
+  private isNeeded(): boolean {
+    const { ledger, bytesTarget, shards } = this.options;
+    return ledger.bytesUsed > bytesTarget || shards.some((shard) => shard.needsEntries());
+  }
+
+  private async run(): Promise<void> {
+    const { shards, onError } = this.options;
+    let stepsWithoutGain = 0;
+    try {
+      while (!this.stopped && this.isNeeded()) {
+        const freed = await this.step();
+        stepsWithoutGain = freed > 0 ? 0 : stepsWithoutGain + 1;
+        // Everything that is left is leased or being written: waiting uploads time out, new ones are refused.
+        const segmentCount = shards.reduce((sum, { stats }) => sum + stats.get("segments"), 0);
+        if (stepsWithoutGain > segmentCount + shards.length) return;
+      }
+    } catch (error) {
+      onError(error);
+    }
+  }
+
+  /** @returns bytes freed. */
+  private async step(): Promise<number> {
+    const { onRetired } = this.options;
+    const shard = this.oldestShard();
+    const foreign = this.options.foreign[0];
+    const oldestOwn = shard?.stats.get("oldestSegmentId") ?? 0;
+    if (foreign !== undefined && (oldestOwn === 0 || foreign.segmentId < oldestOwn)) return this.retireForeign(foreign);
+    if (shard === undefined) return 0;
+    const result = await shard.client.call("retire", {});
+    onRetired(result.retiredSegmentIds);
+    return result.freedBytes;
+  }
+
+  private oldestShard(): RetirementShard | undefined {
+    const { shards } = this.options;
+    const starved = shards.find((shard) => shard.needsEntries());
+    if (starved !== undefined) return starved;
+    let oldest: RetirementShard | undefined;
+    for (const shard of shards) {
+      const id = shard.stats.get("oldestSegmentId");
+      if (id !== 0 && (oldest === undefined || id < oldest.stats.get("oldestSegmentId"))) oldest = shard;
+    }
+    return oldest;
+  }
+
+  private async retireForeign(segment: SegmentSummary): Promise<number> {
+    const { ledger, shards, foreign, removeForeign, onRetired } = this.options;
+    const { segmentId } = segment;
+    const before = ledger.bytesUsed;
+    await Promise.all(shards.map(({ client }) => client.call("retire", { foreignSegmentId: segmentId })));
+    foreign.shift();
+    removeForeign(segment);
+    onRetired([segmentId]);
+    return Math.max(0, before - ledger.bytesUsed);
+  }
+}

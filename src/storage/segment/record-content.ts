@@ -1,0 +1,118 @@
+import { CacheError } from "../../cache/cache-error.ts";
+import type { EntryContent } from "../../cache/entry-store.ts";
+import { type FileSystem, readFullyAsync } from "../file-system.ts";
+import type { EntryLocation } from "../index/index-layout.ts";
+import {
+  CHUNK_BYTES,
+  chunkCount,
+  chunkHolds,
+  decodeRecordHeader,
+  RECORD_HEADER_BYTES,
+  recordTrailerBytes,
+} from "./segment-format.ts";
+import type { PinnedSegment } from "./segment-readers.ts";
+
+export interface RecordContentOptions {
+  readonly fileSystem: FileSystem;
+  readonly pinned: PinnedSegment;
+  readonly location: EntryLocation;
+  /** Where in the payload to begin, and how many bytes to give. */
+  readonly offset: number;
+  readonly length: number;
+  /** Whether the checksums were seen to hold before. */
+  readonly verified: boolean;
+  /** Called once when every chunk was read and held. */
+  readonly onVerified: () => void;
+  /** Called when a checksum fails, before the error is thrown. */
+  readonly onCorrupt: () => void;
+}
+
+/**
+ * A record's payload, read chunk by chunk from its segment. Until the record is known to be good, each chunk is
+ * checked before any of its bytes is given out (I6).
+ */
+export class RecordContent implements EntryContent {
+  private readonly options: RecordContentOptions;
+  private trailer: Buffer | undefined;
+  private chunksHeld = 0;
+  private ahead: Buffer | undefined;
+
+  constructor(options: RecordContentOptions) {
+    this.options = options;
+  }
+
+  get sizeBytes(): number {
+    return this.options.location.sizeBytes;
+  }
+
+  /**
+   * Checks what has not been checked since the start: the record header against the index, and the first chunk that
+   * was asked for, so that a damaged small value is a miss rather than a stream that breaks off.
+   * @returns false where the record is damaged.
+   */
+  async check(key: Uint8Array): Promise<boolean> {
+    const { fileSystem, pinned, location } = this.options;
+    const header = Buffer.alloc(RECORD_HEADER_BYTES);
+    await readFullyAsync(fileSystem, pinned.fd, header, location.offset);
+    const record = decodeRecordHeader(header);
+    if (record === undefined || !Buffer.from(record.key).equals(key)) return false;
+    if (record.space !== location.space || record.storedBytes !== location.storedBytes) return false;
+    const trailer = Buffer.alloc(recordTrailerBytes(location.storedBytes));
+    const at = location.offset + RECORD_HEADER_BYTES + location.storedBytes;
+    if ((await readFullyAsync(fileSystem, pinned.fd, trailer, at)) < trailer.length) return false;
+    this.trailer = trailer;
+    if (this.options.length === 0) return true;
+    const chunkIndex = Math.floor(this.options.offset / CHUNK_BYTES);
+    this.ahead = await this.readChunk(chunkIndex).catch(() => undefined);
+    return this.ahead !== undefined;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    const { offset, length } = this.options;
+    try {
+      let at = offset;
+      const end = offset + length;
+      while (at < end) {
+        const chunkIndex = Math.floor(at / CHUNK_BYTES);
+        const chunk = this.ahead ?? (await this.readChunk(chunkIndex));
+        this.ahead = undefined;
+        const from = at - chunkIndex * CHUNK_BYTES;
+        const to = Math.min(chunk.length, end - chunkIndex * CHUNK_BYTES);
+        yield from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);
+        at = chunkIndex * CHUNK_BYTES + to;
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  async bytes(): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of this) pieces.push(piece);
+    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
+  }
+
+  close(): void {
+    this.options.pinned.unpin();
+  }
+
+  private async readChunk(chunkIndex: number): Promise<Buffer> {
+    const { fileSystem, pinned, location, verified } = this.options;
+    const start = chunkIndex * CHUNK_BYTES;
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, location.storedBytes - start));
+    const at = location.offset + RECORD_HEADER_BYTES + start;
+    const read = await readFullyAsync(fileSystem, pinned.fd, chunk, at).catch(() => -1);
+    if (read < chunk.length) throw this.corrupt();
+    if (verified) return chunk;
+    if (this.trailer === undefined || !chunkHolds(chunk, this.trailer, chunkIndex)) throw this.corrupt();
+    this.chunksHeld += 1;
+    if (this.chunksHeld === chunkCount(location.storedBytes)) this.options.onVerified();
+    return chunk;
+  }
+
+  private corrupt(): CacheError {
+    this.options.onCorrupt();
+    // A miss, as far as the client is concerned, also in the middle of a stream.
+    return new CacheError("not_found", "the blob is damaged on disk and was taken out of the cache");
+  }
+}

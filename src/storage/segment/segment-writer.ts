@@ -1,0 +1,166 @@
+import { type FileSystem, writeFully } from "../file-system.ts";
+import { segmentPath } from "./segment-file.ts";
+import {
+  encodeFooter,
+  encodeSegmentHeader,
+  FOOTER_ROW_BYTES,
+  FOOTER_TAIL_BYTES,
+  FORMAT_VERSION,
+  type PlacedRecord,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from "./segment-format.ts";
+
+export type SegmentIdentity = Omit<SegmentHeader, "version">;
+
+/**
+ * The append end of one segment, held by the shard that owns it (I3). `append` puts bytes in the page cache,
+ * `sync` makes them durable; nothing that was appended since the last `sync` may be acknowledged at durability
+ * `commit`. After a failed `sync` the kernel has dropped the pages and forgotten the error, so the writer is
+ * poisoned: it is never synced or appended to again (HAZARDS H5).
+ */
+export class SegmentWriter {
+  readonly identity: SegmentIdentity;
+  private readonly fileSystem: FileSystem;
+  private readonly fd: number;
+  private readonly records: PlacedRecord[];
+  private end: number;
+  private dirty: boolean;
+  private poisoned = false;
+  private tailNeedsCut = false;
+
+  private constructor(
+    fileSystem: FileSystem,
+    fd: number,
+    identity: SegmentIdentity,
+    records: PlacedRecord[],
+    end: number,
+  ) {
+    this.fileSystem = fileSystem;
+    this.fd = fd;
+    this.identity = identity;
+    this.records = records;
+    this.end = end;
+    this.dirty = false;
+  }
+
+  /** Makes a new file with its header; the caller syncs the directory before it acknowledges a record in it. */
+  static create(fileSystem: FileSystem, segmentsDirectory: string, identity: SegmentIdentity): SegmentWriter {
+    const path = segmentPath(segmentsDirectory, identity.segmentId);
+    const fd = fileSystem.open(path, "create");
+    try {
+      writeFully(fileSystem, fd, [encodeSegmentHeader({ version: FORMAT_VERSION, ...identity })], 0);
+    } catch (error) {
+      fileSystem.close(fd);
+      fileSystem.remove(path);
+      throw error;
+    }
+    const writer = new SegmentWriter(fileSystem, fd, identity, [], SEGMENT_HEADER_BYTES);
+    writer.dirty = true;
+    return writer;
+  }
+
+  /** Goes on behind the last good record of a recovered segment; what follows it (a footer, a torn tail) is cut. */
+  static resume(
+    fileSystem: FileSystem,
+    segmentsDirectory: string,
+    identity: SegmentIdentity,
+    records: PlacedRecord[],
+    end: number,
+  ): SegmentWriter {
+    const fd = fileSystem.open(segmentPath(segmentsDirectory, identity.segmentId), "update");
+    try {
+      fileSystem.truncate(fd, end);
+    } catch (error) {
+      fileSystem.close(fd);
+      throw error;
+    }
+    const writer = new SegmentWriter(fileSystem, fd, identity, records, end);
+    writer.dirty = true;
+    return writer;
+  }
+
+  get segmentId(): number {
+    return this.identity.segmentId;
+  }
+
+  /** Where the next record will start. */
+  get endOffset(): number {
+    return this.end;
+  }
+
+  get recordCount(): number {
+    return this.records.length;
+  }
+
+  get isDirty(): boolean {
+    return this.dirty;
+  }
+
+  /** Bytes of the file once it is sealed. */
+  get sealedBytes(): number {
+    return this.end + this.records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES;
+  }
+
+  /**
+   * Appends whole records in one vectored write. All or nothing: on an error the file is cut back to where it
+   * ended, so that a later record never follows a torn one.
+   */
+  append(records: readonly PlacedRecord[], pieces: readonly Uint8Array[], byteCount: number): void {
+    this.assertUsable();
+    this.dirty = true;
+    try {
+      writeFully(this.fileSystem, this.fd, pieces, this.end);
+    } catch (error) {
+      this.cutBack();
+      throw error;
+    }
+    this.end += byteCount;
+    this.records.push(...records);
+  }
+
+  /** @throws whatever fdatasync reports; the writer is then poisoned. */
+  sync(): void {
+    this.assertUsable();
+    if (!this.dirty) return;
+    try {
+      this.fileSystem.syncData(this.fd);
+    } catch (error) {
+      this.poisoned = true;
+      throw error;
+    }
+    this.dirty = false;
+  }
+
+  /** Writes the footer, syncs, closes. @returns the size of the file in bytes. */
+  seal(): number {
+    const { sealedBytes } = this;
+    this.dirty = true;
+    if (this.tailNeedsCut) this.fileSystem.truncate(this.fd, this.end);
+    writeFully(this.fileSystem, this.fd, [encodeFooter(this.records, this.end, this.identity.nonce)], this.end);
+    this.sync();
+    this.fileSystem.close(this.fd);
+    return sealedBytes;
+  }
+
+  /** Closes without a footer; the next start scans the file. @returns the size of the file in bytes. */
+  abandon(): number {
+    this.fileSystem.close(this.fd);
+    return this.end;
+  }
+
+  private cutBack(): void {
+    this.tailNeedsCut = true;
+    try {
+      this.fileSystem.truncate(this.fd, this.end);
+      this.tailNeedsCut = false;
+    } catch {
+      // Tried again before the footer is written, which must end the file. Until then the next append overwrites
+      // the torn bytes, and after a crash recovery cuts them.
+    }
+  }
+
+  private assertUsable(): void {
+    if (this.poisoned) throw new Error(`segment ${this.segmentId}: used after a failed sync`);
+  }
+}

@@ -1,0 +1,170 @@
+import { createContentHash } from "../content-hash.ts";
+import { readFully, writeFully } from "../file-system.ts";
+import { type EntryLocation, keyWords } from "../index/index-layout.ts";
+import { leaseSeconds } from "../lease-clock.ts";
+import {
+  ChunkChecksums,
+  encodeFooter,
+  encodeRecordHeader,
+  encodeSegmentHeader,
+  FORMAT_VERSION,
+  type PlacedRecord,
+  RECORD_HEADER_BYTES,
+  recordFootprintBytes,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_OVERHEAD_BYTES,
+} from "../segment/segment-format.ts";
+import { segmentPath } from "../segment/segment-file.ts";
+import type { ShardContext } from "./shard-context.ts";
+import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
+import type { ShardSegments } from "./shard-segments.ts";
+import { removeQuietly, writeFailure } from "./write-failure.ts";
+
+/** Where the payload starts in a temp file: behind room for both headers, so that the file can become a segment. */
+export const ADOPTED_PAYLOAD_OFFSET = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES;
+
+/** What an adopted file takes on disk; reserved before it is staged. */
+export function adoptedFileBytes(payloadBytes: number): number {
+  return SEGMENT_OVERHEAD_BYTES + recordFootprintBytes(payloadBytes);
+}
+
+/** What a temp file takes on disk that is going to be copied. */
+export function stagingFileBytes(payloadBytes: number): number {
+  return ADOPTED_PAYLOAD_OFFSET + payloadBytes;
+}
+
+/** Read, hashed and synced in one go: the other uploads of the shard wait for no more than this. */
+const SLICE_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Makes a closed temp file a segment of its own: its payload is hashed in place, headers and footer are written
+ * around it, it is synced, renamed and published. The bytes are never copied. A generator, so that the shard's
+ * group commits run between its slices; a sync per slice keeps the last one short.
+ */
+export function* adoptFile(
+  context: ShardContext,
+  segments: ShardSegments,
+  request: PutRequest,
+  sequence: number,
+): Generator<undefined, PutOutcome> {
+  const { source } = request;
+  if (source.kind !== "file") throw new TypeError("only a temp file can be adopted");
+  const outcome = yield* attempt(context, segments, request, source.path, sequence);
+  if (outcome.status !== "stored") {
+    removeQuietly(context.fileSystem, source.path);
+    context.ledger.release(adoptedFileBytes(request.sizeBytes));
+    context.stats.add(outcome.status === "present" ? "presentPuts" : "rejectedPuts");
+  } else {
+    context.stats.add("adoptedFiles");
+  }
+  return outcome;
+}
+
+function* attempt(
+  context: ShardContext,
+  segments: ShardSegments,
+  request: PutRequest,
+  path: string,
+  sequence: number,
+): Generator<undefined, PutOutcome> {
+  const { fileSystem, index, stats } = context;
+  const words = keyWords(request.key);
+  const isPresent = (): boolean => request.contentAddressed && index.find(words, request.space) !== undefined;
+  if (isPresent()) return { status: "present" };
+  let fd: number | undefined;
+  try {
+    fd = fileSystem.open(path, "update");
+    const payloadBytes = fileSystem.sizeOf(fd) - ADOPTED_PAYLOAD_OFFSET;
+    if (payloadBytes !== request.sizeBytes) {
+      return invalid(`size: expected ${request.sizeBytes} bytes, got ${payloadBytes}`);
+    }
+    const checksums = new ChunkChecksums();
+    const mismatch = yield* hashInSlices(context, fd, request, checksums);
+    if (mismatch !== undefined) return invalid(mismatch);
+    // Slices of another upload of the same blob may have run in between.
+    if (isPresent()) return { status: "present" };
+    // An adopted segment stands outside of the append order, which at a start decides between records of one key:
+    // what is appended after it must come to lie in a later segment.
+    if (!request.contentAddressed) segments.seal();
+    const location = frame(context, fd, request, sequence, checksums);
+    fileSystem.syncData(fd);
+    stats.add("syncs");
+    fileSystem.rename(path, segmentPath(context.segmentsDirectory, location.segmentId));
+    fileSystem.syncDirectory(context.segmentsDirectory);
+    segments.hold(location.segmentId, {
+      nonce: location.nonce,
+      endOffset: location.endOffset,
+      createdAtMs: context.clock.wallMs(),
+      accountedBytes: adoptedFileBytes(request.sizeBytes),
+      heldSinceSeconds: leaseSeconds(context.clock),
+    });
+    stats.add("appendedRecords");
+    stats.add("appendedBytes", adoptedFileBytes(request.sizeBytes));
+    if (index.publish(words, location, { verified: true, lastUseSeconds: 0 })) return { status: "stored" };
+    segments.unlink(location.segmentId);
+    context.ledger.charge(adoptedFileBytes(request.sizeBytes)); // the caller gives back the reservation
+    return { status: "failed", code: "storage_full", message: "the index has no room for another entry" };
+  } catch (error) {
+    stats.add("writeFailures");
+    return { status: "failed", ...writeFailure(error) };
+  } finally {
+    if (fd !== undefined) fileSystem.close(fd);
+  }
+}
+
+/** @returns what is wrong with the contents, or undefined. */
+function* hashInSlices(
+  context: ShardContext,
+  fd: number,
+  request: PutRequest,
+  checksums: ChunkChecksums,
+): Generator<undefined, string | undefined> {
+  const contentHash = request.contentAddressed ? createContentHash(request.space) : undefined;
+  const slice = Buffer.allocUnsafe(Math.min(SLICE_BYTES, request.sizeBytes));
+  for (let at = 0; at < request.sizeBytes; at += slice.length) {
+    const piece = slice.subarray(0, Math.min(slice.length, request.sizeBytes - at));
+    const bytes = readFully(context.fileSystem, fd, piece, ADOPTED_PAYLOAD_OFFSET + at);
+    if (bytes < piece.length) return `size: expected ${request.sizeBytes} bytes, got ${at + bytes}`;
+    contentHash?.update(piece);
+    checksums.update(piece);
+    if (context.durability === "commit") context.fileSystem.syncData(fd);
+    yield;
+  }
+  if (contentHash === undefined) return undefined;
+  const expected = Buffer.from(request.key).toString("hex");
+  const got = Buffer.from(contentHash.digest()).toString("hex");
+  return got === expected ? undefined : `hash: expected ${expected}, got ${got} of ${request.sizeBytes} bytes`;
+}
+
+/** Writes segment header, record header, trailer and footer around the payload. */
+function frame(
+  context: ShardContext,
+  fd: number,
+  request: PutRequest,
+  sequence: number,
+  checksums: ChunkChecksums,
+): EntryLocation & { nonce: number; endOffset: number } {
+  const { fileSystem, shardIndex, shardCount, clock } = context;
+  const nonce = context.randomWord();
+  const segmentId = context.assignment.takeSegmentId();
+  const record: PlacedRecord = {
+    space: request.space,
+    encoding: 0,
+    sequence,
+    writtenAtMs: clock.wallMs(),
+    sizeBytes: request.sizeBytes,
+    storedBytes: request.sizeBytes,
+    key: request.key,
+    offset: SEGMENT_HEADER_BYTES,
+  };
+  const identity = { version: FORMAT_VERSION, segmentId, shardIndex, shardCount, createdAtMs: clock.wallMs(), nonce };
+  writeFully(fileSystem, fd, [encodeSegmentHeader(identity), encodeRecordHeader(record, nonce)], 0);
+  const payloadEnd = ADOPTED_PAYLOAD_OFFSET + request.sizeBytes;
+  const trailer = checksums.trailer(request.sizeBytes);
+  writeFully(fileSystem, fd, [trailer, encodeFooter([record], payloadEnd + trailer.length, nonce)], payloadEnd);
+  return { ...record, segmentId, nonce, endOffset: payloadEnd + trailer.length };
+}
+
+function invalid(message: string): PutOutcome {
+  return { status: "failed", code: "invalid_argument", message };
+}

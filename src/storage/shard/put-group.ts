@@ -1,0 +1,270 @@
+import type { CacheErrorCode } from "../../cache/cache-error.ts";
+import { contentHashOf } from "../content-hash.ts";
+import { readFully } from "../file-system.ts";
+import { type EntryLocation, keyWords } from "../index/index-layout.ts";
+import { leaseSeconds } from "../lease-clock.ts";
+import {
+  ChunkChecksums,
+  encodeRecordHeader,
+  type PlacedRecord,
+  recordBytes,
+  recordFootprintBytes,
+} from "../segment/segment-format.ts";
+import { ADOPTED_PAYLOAD_OFFSET, stagingFileBytes } from "./adoption.ts";
+import type { ShardContext } from "./shard-context.ts";
+import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
+import { removeQuietly, writeFailure } from "./write-failure.ts";
+import type { ShardSegments } from "./shard-segments.ts";
+
+interface Verified {
+  readonly position: number;
+  readonly words: Int32Array;
+  readonly payload: readonly Uint8Array[];
+  readonly trailer: Buffer;
+}
+
+interface Appended {
+  readonly position: number;
+  readonly words: Int32Array;
+  readonly location: EntryLocation;
+}
+
+/** Appended at once at the most; bounds the memory of a group whose bytes come from files. */
+const FLUSH_BYTES = 16 * 1024 * 1024;
+
+/**
+ * One group commit: the uploads that queued up while the last one synced are verified, appended with few writes,
+ * made durable by one sync and then published, in that order (I1, I2). Two uploads of one blob in a group are one
+ * record (I4).
+ */
+export class PutGroup {
+  private readonly context: ShardContext;
+  private readonly segments: ShardSegments;
+  private readonly requests: readonly PutRequest[];
+  private readonly outcomes: (PutOutcome | undefined)[];
+  private readonly firstOfKey = new Map<string, number>();
+  private readonly takeSequence: () => number;
+  private batch: Verified[] = [];
+  private batchBytes = 0;
+  private appended: Appended[] = [];
+  /** Positions whose record lies in a segment, acknowledged or not: its bytes stay on the ledger. */
+  private readonly occupying = new Set<number>();
+
+  constructor(
+    context: ShardContext,
+    segments: ShardSegments,
+    requests: readonly PutRequest[],
+    takeSequence: () => number,
+  ) {
+    this.context = context;
+    this.segments = segments;
+    this.requests = requests;
+    this.outcomes = requests.map(() => undefined);
+    this.takeSequence = takeSequence;
+  }
+
+  /** @returns one outcome per request, in their order. Staging files are gone and the ledger is settled. */
+  run(): PutOutcome[] {
+    for (const [position, request] of this.requests.entries()) this.take(position, request);
+    this.flush();
+    if (this.context.durability === "commit") this.attemptSync(() => this.segments.sync());
+    this.publish();
+    return this.requests.map((request, position) => this.settle(request, position));
+  }
+
+  private take(position: number, request: PutRequest): void {
+    const words = keyWords(request.key);
+    // Verified also where the blob is known: wrong bytes are told so, whatever else is in the cache.
+    const verified = this.verify(position, request, words);
+    if (verified === undefined) return;
+    if (request.contentAddressed) {
+      const known = this.context.index.find(words, request.space);
+      if (known !== undefined) {
+        this.context.index.touch(known.entryNumber, leaseSeconds(this.context.clock));
+        this.outcomes[position] = { status: "present" };
+        return;
+      }
+      const name = nameOf(request);
+      if (this.firstOfKey.has(name)) return;
+      this.firstOfKey.set(name, position);
+    }
+    this.enqueue(verified, request);
+  }
+
+  private verify(position: number, request: PutRequest, words: Int32Array): Verified | undefined {
+    let payload: readonly Uint8Array[];
+    try {
+      payload = readStaged(this.context, request);
+    } catch (error) {
+      this.fail(position, "internal", `staged bytes could not be read: ${String(error)}`);
+      return undefined;
+    }
+    const bytes = payload.reduce((sum, piece) => sum + piece.byteLength, 0);
+    if (bytes !== request.sizeBytes) {
+      this.fail(position, "invalid_argument", `size: expected ${request.sizeBytes} bytes, got ${bytes}`);
+      return undefined;
+    }
+    if (request.contentAddressed) {
+      const got = Buffer.from(contentHashOf(request.space, payload));
+      if (!got.equals(request.key)) {
+        this.fail(
+          position,
+          "invalid_argument",
+          `hash: expected ${hex(request.key)}, got ${hex(got)} of ${bytes} bytes`,
+        );
+        return undefined;
+      }
+    }
+    const checksums = new ChunkChecksums();
+    for (const piece of payload) checksums.update(piece);
+    return { position, words, payload, trailer: checksums.trailer(request.sizeBytes) };
+  }
+
+  private enqueue(verified: Verified, request: PutRequest): void {
+    const bytes = recordBytes(request.sizeBytes);
+    if (!this.segments.fits(this.batchBytes + bytes)) {
+      this.flush();
+      if (!this.segments.fits(bytes)) this.attemptSync(() => this.segments.seal());
+    }
+    this.batch.push(verified);
+    this.batchBytes += bytes;
+    if (this.batchBytes >= FLUSH_BYTES) this.flush();
+  }
+
+  private flush(): void {
+    if (this.batch.length === 0) return;
+    const { batch, batchBytes } = this;
+    this.batch = [];
+    this.batchBytes = 0;
+    try {
+      this.append(batch, batchBytes);
+    } catch (error) {
+      this.context.stats.add("writeFailures");
+      const { code, message } = writeFailure(error);
+      for (const { position } of batch) this.fail(position, code, message);
+    }
+  }
+
+  private append(batch: readonly Verified[], bytes: number): void {
+    const writer = this.segments.writer();
+    const records: PlacedRecord[] = [];
+    const pieces: Uint8Array[] = [];
+    let offset = writer.endOffset;
+    for (const { position, payload, trailer } of batch) {
+      const record = this.recordOf(position, offset);
+      records.push(record);
+      pieces.push(encodeRecordHeader(record, writer.identity.nonce), ...payload, trailer);
+      offset += recordBytes(record.storedBytes);
+    }
+    this.segments.append(records, pieces, bytes);
+    for (const [i, { position, words }] of batch.entries()) {
+      const record = records[i];
+      if (record === undefined) continue;
+      this.occupying.add(position);
+      this.appended.push({ position, words, location: { ...record, segmentId: writer.segmentId } });
+    }
+  }
+
+  private recordOf(position: number, offset: number): PlacedRecord {
+    const request = this.requestAt(position);
+    return {
+      space: request.space,
+      encoding: 0,
+      sequence: this.takeSequence(),
+      writtenAtMs: this.context.clock.wallMs(),
+      sizeBytes: request.sizeBytes,
+      storedBytes: request.sizeBytes,
+      key: request.key,
+      offset,
+    };
+  }
+
+  /** Runs a sync; where it fails, everything appended to that segment in this group fails with it (H5). */
+  private attemptSync(sync: () => void): void {
+    const segmentId = this.segments.activeWriter?.segmentId;
+    try {
+      sync();
+    } catch (error) {
+      const { code, message } = writeFailure(error);
+      for (const { position, location } of this.appended) {
+        if (location.segmentId === segmentId) this.fail(position, code, message);
+      }
+      this.appended = this.appended.filter(({ location }) => location.segmentId !== segmentId);
+    }
+  }
+
+  private publish(): void {
+    const { index, stats } = this.context;
+    for (const { position, words, location } of this.appended) {
+      const before = index.find(words, location.space);
+      const lastUseSeconds = before?.lastUseSeconds ?? 0;
+      if (index.publish(words, location, { verified: true, lastUseSeconds })) {
+        this.outcomes[position] = { status: "stored" };
+      } else {
+        this.fail(position, "storage_full", "the index has no room for another entry");
+      }
+    }
+    stats.add("groups");
+    stats.add("groupedPuts", this.requests.length);
+  }
+
+  /** The outcome of one request, with its staging file removed and its unused reservation given back. */
+  private settle(request: PutRequest, position: number): PutOutcome {
+    const outcome = this.outcomes[position] ?? this.outcomeOfTwin(request);
+    const { ledger, stats, fileSystem } = this.context;
+    if (request.source.kind === "file") {
+      removeQuietly(fileSystem, request.source.path);
+      ledger.release(stagingFileBytes(request.sizeBytes));
+    }
+    if (outcome.status === "present") stats.add("presentPuts");
+    if (outcome.status === "failed") stats.add("rejectedPuts");
+    if (!this.occupying.has(position)) ledger.release(recordFootprintBytes(request.sizeBytes));
+    return outcome;
+  }
+
+  private outcomeOfTwin(request: PutRequest): PutOutcome {
+    const first = this.firstOfKey.get(nameOf(request));
+    const outcome = first === undefined ? undefined : this.outcomes[first];
+    if (outcome === undefined) return { status: "failed", code: "internal", message: "upload was not processed" };
+    return outcome.status === "stored" ? { status: "present" } : outcome;
+  }
+
+  private fail(position: number, code: CacheErrorCode, message: string): void {
+    this.outcomes[position] = { status: "failed", code, message };
+  }
+
+  private requestAt(position: number): PutRequest {
+    const request = this.requests[position];
+    if (request === undefined) throw new RangeError(`put group: no request at ${position}`);
+    return request;
+  }
+}
+
+/** The staged bytes: views of the slab, or the contents of the temp file. */
+function readStaged(context: ShardContext, request: PutRequest): Uint8Array[] {
+  const { source, sizeBytes } = request;
+  if (source.kind === "slab") {
+    const { slab, slabBlockBytes } = context;
+    return source.blocks.map((block, i) => {
+      const start = block * slabBlockBytes;
+      return slab.subarray(start, start + Math.min(slabBlockBytes, sizeBytes - i * slabBlockBytes));
+    });
+  }
+  const { fileSystem } = context;
+  const fd = fileSystem.open(source.path, "read");
+  try {
+    // What the file holds decides, not what the uploader says it wrote (DESIGN 1).
+    const bytes = Buffer.allocUnsafe(Math.max(0, fileSystem.sizeOf(fd) - ADOPTED_PAYLOAD_OFFSET));
+    return [bytes.subarray(0, readFully(fileSystem, fd, bytes, ADOPTED_PAYLOAD_OFFSET))];
+  } finally {
+    fileSystem.close(fd);
+  }
+}
+
+function nameOf({ space, key }: PutRequest): string {
+  return `${space}:${Buffer.from(key).toString("latin1")}`;
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}

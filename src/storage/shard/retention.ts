@@ -1,0 +1,222 @@
+import {
+  CHUNK_BYTES,
+  chunkCount,
+  chunkHolds,
+  encodeRecordHeader,
+  type PlacedRecord,
+  RECORD_HEADER_BYTES,
+  recordBytes,
+  recordFootprintBytes,
+  recordTrailerBytes,
+} from "../segment/segment-format.ts";
+import { errorCode, readFully } from "../file-system.ts";
+import { keyWords } from "../index/index-layout.ts";
+import type { FoundEntry } from "../index/index-reader.ts";
+import { segmentPath } from "../segment/segment-file.ts";
+import { leaseSeconds } from "../lease-clock.ts";
+import { recoverSegment } from "../segment/segment-recovery.ts";
+import type { ShardContext } from "./shard-context.ts";
+import type { RetireResult } from "./shard-protocol.ts";
+import type { ShardSegments } from "./shard-segments.ts";
+
+interface LiveRecord {
+  readonly record: PlacedRecord;
+  readonly words: Int32Array;
+  readonly entry: FoundEntry;
+  readonly leased: boolean;
+  readonly used: boolean;
+}
+
+/** Copied in one go; group commits of the shard run in between. */
+const SLICE_BYTES = 4 * 1024 * 1024;
+/** Records that were merely used since they were written are copied up to this share of the segment. */
+const USED_SHARE_MAX = 0.5;
+/** A segment that would be kept to this share is put behind the others instead of being copied. */
+const KEEP_WHOLE_SHARE_MIN = 0.75;
+
+/**
+ * Retires the oldest segment of a shard. Ageing, oldest on the left:
+ *
+ *   before   [ a b c d ] [ e f g ] … [ x y ▁ ]      b was read since, d holds a lease, a and c were not used
+ *   after    [ e f g ] … [ x y b d ]                 a and c are gone, and so is the file
+ *
+ * Copying is bounded, so that retirement always makes room: used records up to half of the segment (a segment of
+ * one large record is kept or not); leased ones as long as there is credit. The credit starts at half of what the shard holds, is spent by copying and earned back by
+ * freeing. A lease that must be broken is counted: the budget is too small for the promise.
+ */
+export class Retention {
+  private readonly context: ShardContext;
+  private readonly segments: ShardSegments;
+  private readonly takeSequence: () => number;
+  private copyCreditBytes: number;
+  private readonly copyCreditBytesMax: number;
+
+  constructor(context: ShardContext, segments: ShardSegments, takeSequence: () => number) {
+    this.context = context;
+    this.segments = segments;
+    this.takeSequence = takeSequence;
+    this.copyCreditBytesMax = context.ledger.bytesMax / context.shardCount / 2;
+    this.copyCreditBytes = this.copyCreditBytesMax;
+  }
+
+  /** One step of making room; yields between slices. */
+  *retireOldest(): Generator<undefined, RetireResult> {
+    if (this.segments.oldestSealed() === undefined) this.segments.seal();
+    const segmentId = this.segments.oldestSealed();
+    if (segmentId === undefined) return { retiredSegmentIds: [], freedBytes: 0 };
+    const accounted = this.segments.accountedBytes(segmentId);
+    const live = this.liveRecords(segmentId);
+    const kept = this.choose(live, accounted);
+    const keptBytes = kept.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
+    this.copyCreditBytes -= keptBytes;
+    if (keptBytes >= accounted * KEEP_WHOLE_SHARE_MIN) {
+      this.segments.renew(segmentId);
+      return { retiredSegmentIds: [], freedBytes: 0 };
+    }
+    yield* this.copyForward(segmentId, kept);
+    this.drop(segmentId, live);
+    this.segments.unlink(segmentId);
+    this.copyCreditBytes = Math.min(this.copyCreditBytesMax, this.copyCreditBytes + accounted - keptBytes);
+    this.context.stats.add("retiredSegments");
+    return { retiredSegmentIds: [segmentId], freedBytes: accounted - keptBytes };
+  }
+
+  /** Takes this shard's keys out of a segment that was written under another shard count; the file stays. */
+  *leaveForeign(segmentId: number): Generator<undefined, RetireResult> {
+    const live = this.liveRecords(segmentId);
+    const bytes = live.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
+    const kept = this.choose(live, bytes);
+    yield* this.copyForward(segmentId, kept);
+    this.drop(segmentId, live);
+    return { retiredSegmentIds: [], freedBytes: 0 };
+  }
+
+  private liveRecords(segmentId: number): LiveRecord[] {
+    const { fileSystem, segmentsDirectory, index, clock, minLeaseSeconds } = this.context;
+    let records: PlacedRecord[];
+    try {
+      const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
+      try {
+        ({ records } = recoverSegment(fileSystem, fd));
+      } finally {
+        fileSystem.close(fd);
+      }
+    } catch (error) {
+      // A file that somebody removed has nothing left to copy; its entries are found dead when they are read.
+      if (errorCode(error) === "ENOENT") return [];
+      throw error;
+    }
+    const nowSeconds = leaseSeconds(clock);
+    const sinceSeconds = this.segments.heldSinceSeconds(segmentId);
+    const live: LiveRecord[] = [];
+    for (const record of records) {
+      const words = keyWords(record.key);
+      const entry = index.find(words, record.space);
+      if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== record.offset) continue;
+      const used = entry.lastUseSeconds > 0 && entry.lastUseSeconds >= sinceSeconds;
+      const leased = entry.lastUseSeconds > 0 && entry.lastUseSeconds + minLeaseSeconds > nowSeconds;
+      live.push({ record, words, entry, leased, used });
+    }
+    return live;
+  }
+
+  private choose(live: readonly LiveRecord[], accountedBytes: number): LiveRecord[] {
+    const kept: LiveRecord[] = [];
+    let credit = this.copyCreditBytes;
+    let bytes = 0;
+    for (const candidate of live) {
+      if (!candidate.leased) continue;
+      const footprint = recordFootprintBytes(candidate.record.storedBytes);
+      if (footprint > credit) {
+        this.context.stats.add("leasesBroken");
+        continue;
+      }
+      credit -= footprint;
+      bytes += footprint;
+      kept.push(candidate);
+    }
+    for (const candidate of live) {
+      if (candidate.leased || !candidate.used) continue;
+      const footprint = recordFootprintBytes(candidate.record.storedBytes);
+      const overShare = live.length > 1 && bytes + footprint > accountedBytes * USED_SHARE_MAX;
+      if (footprint > credit || overShare) continue;
+      credit -= footprint;
+      bytes += footprint;
+      kept.push(candidate);
+    }
+    return kept;
+  }
+
+  private *copyForward(segmentId: number, kept: readonly LiveRecord[]): Generator<undefined> {
+    if (kept.length === 0) return;
+    const { fileSystem, segmentsDirectory } = this.context;
+    const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
+    try {
+      let sliceBytes = 0;
+      for (const live of kept) {
+        this.copyRecord(fd, segmentId, live);
+        sliceBytes += recordBytes(live.record.storedBytes);
+        if (sliceBytes < SLICE_BYTES) continue;
+        sliceBytes = 0;
+        yield;
+      }
+    } finally {
+      fileSystem.close(fd);
+    }
+    // The copies must be durable before the originals go; the entries may point at them before that, because until
+    // then a restart finds the originals.
+    this.segments.sync();
+  }
+
+  private copyRecord(fd: number, segmentId: number, live: LiveRecord): void {
+    const { index, ledger, stats } = this.context;
+    const { record, words } = live;
+    const now = index.find(words, record.space);
+    // Replaced by a newer value while this segment was being copied.
+    if (now === undefined || now.segmentId !== segmentId || now.offset !== record.offset) return;
+    const body = this.readVerified(fd, record);
+    if (body === undefined) {
+      stats.add("quarantinedRecords");
+      return;
+    }
+    const bytes = recordBytes(record.storedBytes);
+    if (!this.segments.fits(bytes)) this.segments.seal();
+    const writer = this.segments.writer();
+    const copy: PlacedRecord = { ...record, sequence: this.takeSequence(), offset: writer.endOffset };
+    ledger.charge(recordFootprintBytes(record.storedBytes));
+    try {
+      this.segments.append([copy], [encodeRecordHeader(copy, writer.identity.nonce), body], bytes);
+    } catch (error) {
+      ledger.release(recordFootprintBytes(record.storedBytes));
+      throw error;
+    }
+    const { lastUseSeconds } = now;
+    index.publish(words, { ...copy, segmentId: writer.segmentId }, { verified: true, lastUseSeconds });
+    stats.add("copiedRecords");
+    stats.add("copiedBytes", bytes);
+  }
+
+  /** Payload and trailer as they stand on disk, or undefined where a checksum fails. */
+  private readVerified(fd: number, record: PlacedRecord): Buffer | undefined {
+    const { storedBytes } = record;
+    const body = Buffer.allocUnsafe(storedBytes + recordTrailerBytes(storedBytes));
+    const read = readFully(this.context.fileSystem, fd, body, record.offset + RECORD_HEADER_BYTES);
+    if (read < body.length) return undefined;
+    const trailer = body.subarray(storedBytes);
+    for (let chunk = 0; chunk < chunkCount(storedBytes); chunk += 1) {
+      const end = Math.min(storedBytes, (chunk + 1) * CHUNK_BYTES);
+      if (!chunkHolds(body.subarray(chunk * CHUNK_BYTES, end), trailer, chunk)) return undefined;
+    }
+    return body;
+  }
+
+  private drop(segmentId: number, live: readonly LiveRecord[]): void {
+    const { index, stats } = this.context;
+    for (const { record, words } of live) {
+      const entry = index.find(words, record.space);
+      if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== record.offset) continue;
+      index.remove(words, record.space);
+      stats.add("retiredRecords");
+    }
+  }
+}

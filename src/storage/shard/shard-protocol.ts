@@ -1,0 +1,116 @@
+import type { CacheErrorCode } from "../../cache/cache-error.ts";
+import type { IndexBuffers } from "../index/index-layout.ts";
+
+/** Where a worker finds the bytes of an upload. They belong to the worker from the call until its answer (I5). */
+export type StagedSource =
+  | { readonly kind: "slab"; readonly blocks: readonly number[] }
+  /** A closed temp file; the payload starts at ADOPTED_PAYLOAD_OFFSET. */
+  | { readonly kind: "file"; readonly path: string };
+
+export interface PutRequest {
+  readonly space: number;
+  /** 32 bytes. */
+  readonly key: Uint8Array;
+  /** Whether the key is the SHA-256 of the bytes and the worker must check that. */
+  readonly contentAddressed: boolean;
+  readonly sizeBytes: number;
+  readonly source: StagedSource;
+  /** The file becomes a segment of its own by rename instead of being copied. */
+  readonly adopt: boolean;
+}
+
+export type PutOutcome =
+  | { readonly status: "stored" | "present" }
+  | { readonly status: "failed"; readonly code: CacheErrorCode; readonly message: string };
+
+/** A segment file as the recovery pass found it. */
+export interface SegmentSummary {
+  readonly segmentId: number;
+  /** -1 where the header was damaged. */
+  readonly shardIndex: number;
+  readonly shardCount: number;
+  readonly nonce: number;
+  /** Wall clock; 0 where the header was damaged. */
+  readonly createdAtMs: number;
+  readonly recordCount: number;
+  /** Where the last record ends. */
+  readonly endOffset: number;
+  readonly maxSequence: number;
+  /** What the disk ledger counts for the file. */
+  readonly accountedBytes: number;
+}
+
+export interface RecoverRequest {
+  readonly segmentIds: readonly number[];
+  /** Leaves alone what another shard owns and may be writing at this moment: for a shard that is started again. */
+  readonly ownOnly: boolean;
+}
+
+export interface RecoverResult {
+  readonly segments: SegmentSummary[];
+  /** Messages for the log: files skipped, tails cut, corruption found. */
+  readonly warnings: string[];
+}
+
+export interface LoadRequest {
+  /** Segments of this shard. */
+  readonly own: readonly SegmentSummary[];
+  /** Segments whose records this shard must look through although it does not own them. */
+  readonly foreign: readonly SegmentSummary[];
+  /** Above every sequence number on disk. */
+  readonly firstSequence: number;
+}
+
+export interface LoadResult {
+  readonly entries: number;
+  /** How many of them came from the checkpoint. */
+  readonly fromCheckpoint: number;
+  readonly warnings: string[];
+}
+
+export interface RetireResult {
+  readonly retiredSegmentIds: number[];
+  readonly freedBytes: number;
+}
+
+/** What a shard worker can be asked: one row per method, shared by both sides. */
+export interface ShardMethods {
+  /** Makes the segment files assigned to this worker whole: torn tails cut, foreign ones sealed. */
+  recover: { request: RecoverRequest; response: RecoverResult };
+  /** Fills the index. */
+  load: { request: LoadRequest; response: LoadResult };
+  put: { request: PutRequest; response: PutOutcome };
+  /** Retires this shard's oldest segment, or a foreign one as far as this shard's keys go. */
+  retire: { request: { foreignSegmentId?: number }; response: RetireResult };
+  /** Takes a record that failed its checksum out of the index. */
+  quarantine: {
+    request: { space: number; key: Uint8Array; segmentId: number; offset: number };
+    response: { removed: boolean };
+  };
+  sync: { request: Record<never, never>; response: Record<never, never> };
+  /** Saves this shard's part of the index, so that the next start need not read every footer. */
+  checkpoint: { request: Record<never, never>; response: { bytes: number } };
+  /** Seals, syncs, saves a checkpoint; no call follows. */
+  close: { request: Record<never, never>; response: Record<never, never> };
+}
+
+export type ShardMethodName = keyof ShardMethods;
+export type ShardTask = { [M in ShardMethodName]: { method: M; request: ShardMethods[M]["request"] } }[ShardMethodName];
+
+/** What a shard worker is given when it starts. */
+export interface ShardWorkerData {
+  readonly shardIndex: number;
+  readonly shardCount: number;
+  readonly directory: string;
+  readonly durability: "commit" | "relaxed";
+  readonly segmentBytesMax: number;
+  readonly minLeaseMs: number;
+  readonly bytesMax: number;
+  readonly slabBlockBytes: number;
+  readonly index: IndexBuffers;
+  readonly ledger: SharedArrayBuffer;
+  readonly slab: SharedArrayBuffer;
+  readonly stats: SharedArrayBuffer;
+  /** Int32: one word per shard slot, then the next segment id. */
+  readonly assignment: SharedArrayBuffer;
+}

@@ -1,0 +1,189 @@
+import { errorCode, writeFully } from "../file-system.ts";
+import { type CheckpointSource, removeCheckpoint, restoreCheckpoint } from "../index/index-checkpoint.ts";
+import { keyWords, shardOfKey } from "../index/index-layout.ts";
+import { leaseSeconds } from "../lease-clock.ts";
+import { segmentPath } from "../segment/segment-file.ts";
+import {
+  decodeFooterRow,
+  encodeFooter,
+  FOOTER_ROW_BYTES,
+  FOOTER_TAIL_BYTES,
+  type PlacedRecord,
+} from "../segment/segment-format.ts";
+import {
+  inspectSegment,
+  readFooterTable,
+  readSegmentHeader,
+  type RecoveredSegment,
+  recoverSegment,
+} from "../segment/segment-recovery.ts";
+import { SegmentWriter } from "../segment/segment-writer.ts";
+import type { ShardContext } from "./shard-context.ts";
+import type { LoadRequest, RecoverRequest, RecoverResult, SegmentSummary } from "./shard-protocol.ts";
+
+/**
+ * Recovery, first pass: makes each given segment file whole, so that every shard can read it afterwards. Torn tails
+ * are cut, missing footers written, files that hold nothing removed. Sealed segments cost two small reads.
+ * @throws {UnknownFormatVersionError}
+ */
+export function recoverSegments(context: ShardContext, { segmentIds, ownOnly }: RecoverRequest): RecoverResult {
+  const segments: SegmentSummary[] = [];
+  const warnings: string[] = [];
+  for (const segmentId of segmentIds) {
+    if (ownOnly && !isOwn(context, segmentId)) continue;
+    const summary = recoverOne(context, segmentId, warnings);
+    if (summary !== undefined) segments.push(summary);
+  }
+  return { segments, warnings };
+}
+
+function isOwn(context: ShardContext, segmentId: number): boolean {
+  const { fileSystem, segmentsDirectory, shardIndex, shardCount } = context;
+  const header = readSegmentHeader(fileSystem, segmentPath(segmentsDirectory, segmentId));
+  return header?.shardIndex === shardIndex && header.shardCount === shardCount;
+}
+
+function recoverOne(context: ShardContext, segmentId: number, warnings: string[]): SegmentSummary | undefined {
+  const { fileSystem, segmentsDirectory, stats } = context;
+  const path = segmentPath(segmentsDirectory, segmentId);
+  const fd = fileSystem.open(path, "update");
+  try {
+    const sealed = inspectSegment(fileSystem, fd);
+    if (sealed !== undefined && sealed.footer.rowCount > 0) {
+      const { header, footer, fileBytes } = sealed;
+      return {
+        ...header,
+        segmentId,
+        recordCount: footer.rowCount,
+        endOffset: footer.tableOffset,
+        maxSequence: footer.maxSequence,
+        accountedBytes: fileBytes,
+      };
+    }
+    const recovered = recoverSegment(fileSystem, fd);
+    const { records, endOffset, fileBytes, corruptStretches } = recovered;
+    if (corruptStretches > 0) {
+      stats.add("corruptStretches", corruptStretches);
+      warnings.push(`segment ${segmentId}: stepped over ${corruptStretches} damaged stretches`);
+    }
+    if (records.length === 0) {
+      fileSystem.remove(path);
+      return undefined;
+    }
+    const cut = fileBytes - endOffset;
+    warnings.push(`segment ${segmentId} was not sealed: kept ${records.length} records, cut ${cut} bytes behind them`);
+    fileSystem.truncate(fd, endOffset);
+    writeFully(fileSystem, fd, [encodeFooter(records, endOffset, recovered.nonce)], endOffset);
+    fileSystem.syncData(fd);
+    return summarize(segmentId, recovered);
+  } finally {
+    fileSystem.close(fd);
+  }
+}
+
+function summarize(segmentId: number, { header, nonce, records, endOffset }: RecoveredSegment): SegmentSummary {
+  return {
+    segmentId,
+    nonce,
+    createdAtMs: header?.createdAtMs ?? 0,
+    shardIndex: header?.shardIndex ?? -1,
+    shardCount: header?.shardCount ?? 0,
+    recordCount: records.length,
+    endOffset,
+    maxSequence: records.reduce((max, record) => Math.max(max, record.sequence), 0),
+    accountedBytes: endOffset + records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES,
+  };
+}
+
+export function checkpointSource({
+  fileSystem,
+  checkpointDirectory,
+  shardIndex,
+  shardCount,
+}: ShardContext): CheckpointSource {
+  return { fileSystem, directory: checkpointDirectory, shardIndex, shardCount };
+}
+
+export interface LoadedIndex {
+  readonly fromCheckpoint: number;
+  readonly checkpointBytes: number;
+  readonly warnings: string[];
+}
+
+/**
+ * Recovery, second pass: fills the index from the checkpoint and from the footers of what the checkpoint does not
+ * cover, oldest segment first, so that the newest record of a key wins: ids grow with time and a shard appends to
+ * one segment at a time, so id and offset order the records of a key.
+ */
+export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIndex {
+  const warnings: string[] = [];
+  const all = [...request.own, ...request.foreign].toSorted((a, b) => a.segmentId - b.segmentId);
+  const nonceOf = new Map(all.map(({ segmentId, nonce }) => [segmentId, nonce]));
+  const checkpoint = restoreCheckpoint(checkpointSource(context), context.index, nonceOf, leaseSeconds(context.clock));
+  const fromCheckpoint = checkpoint?.entries ?? 0;
+  if (checkpoint === undefined) {
+    removeCheckpoint(checkpointSource(context));
+    context.index.reserve(all.reduce((sum, { recordCount }) => sum + recordCount, 0) / Math.max(1, context.shardCount));
+  }
+  for (const summary of all) {
+    const { segmentId, nonce, endOffset } = summary;
+    const covered = checkpoint?.covered.get(segmentId);
+    const from = covered?.nonce === nonce ? covered.endOffset : 0;
+    if (from >= endOffset) continue;
+    try {
+      loadRecords(context, segmentId, from);
+    } catch (error) {
+      // A segment that cannot be read is a miss for what it holds, not a reason to serve nothing (H8).
+      warnings.push(`segment ${segmentId} could not be read: ${errorCode(error) ?? String(error)}`);
+    }
+  }
+  return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, warnings };
+}
+
+/** Publishes the records of a segment that start at `from` or behind it and belong to this shard. */
+function loadRecords(context: ShardContext, segmentId: number, from: number): void {
+  const { fileSystem, segmentsDirectory } = context;
+  const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
+  try {
+    const sealed = inspectSegment(fileSystem, fd);
+    const table = sealed === undefined ? undefined : readFooterTable(fileSystem, fd, sealed.footer);
+    if (sealed !== undefined && table !== undefined) {
+      for (let row = 0; row < sealed.footer.rowCount; row += 1)
+        restore(context, segmentId, from, decodeFooterRow(table, row));
+      return;
+    }
+    for (const record of recoverSegment(fileSystem, fd).records) restore(context, segmentId, from, record);
+  } finally {
+    fileSystem.close(fd);
+  }
+}
+
+function restore(context: ShardContext, segmentId: number, from: number, record: PlacedRecord): void {
+  if (record.offset < from) return;
+  const words = keyWords(record.key);
+  if (shardOfKey(words, context.shardCount) !== context.shardIndex) return;
+  context.index.publish(words, { ...record, segmentId }, { verified: false, lastUseSeconds: 0 });
+}
+
+/**
+ * Goes on appending to the shard's newest segment while it is less than half full, so that restarts do not leave
+ * many small ones. Only the newest segment of all may grow: else id and offset would no longer order the records of
+ * a key.
+ */
+export function resumeNewest(context: ShardContext, request: LoadRequest): SegmentWriter | undefined {
+  const { fileSystem, segmentsDirectory, segmentBytesMax } = context;
+  const newest = [...request.own, ...request.foreign].toSorted((a, b) => b.segmentId - a.segmentId)[0];
+  if (newest === undefined || !request.own.includes(newest) || newest.endOffset > segmentBytesMax / 2) return undefined;
+  const fd = fileSystem.open(segmentPath(segmentsDirectory, newest.segmentId), "read");
+  let recovered: RecoveredSegment;
+  try {
+    recovered = recoverSegment(fileSystem, fd);
+  } finally {
+    fileSystem.close(fd);
+  }
+  const { header, records, endOffset } = recovered;
+  // The footer is cut with the first append, so the records must be known to the last one.
+  if (header === undefined || records.length !== newest.recordCount) return undefined;
+  const own = records.map((record) => ({ ...record, key: Uint8Array.from(record.key) }));
+  return SegmentWriter.resume(fileSystem, segmentsDirectory, header, own, endOffset);
+}

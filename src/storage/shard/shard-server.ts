@@ -1,0 +1,117 @@
+import type { Shard } from "./shard.ts";
+import type {
+  PutOutcome,
+  PutRequest,
+  RetireResult,
+  ShardMethodName,
+  ShardMethods,
+  ShardTask,
+} from "./shard-protocol.ts";
+
+type Waiter<T> = { resolve: (value: T) => void; reject: (error: unknown) => void };
+type LongJob = { step: () => boolean };
+
+/**
+ * Runs a shard's tasks in its worker thread. Uploads that arrive while a group syncs queue up here, because the
+ * sync is a synchronous call; the next round takes the whole queue. Long jobs (adopting a file, retiring a segment)
+ * advance by one slice between rounds.
+ */
+export class ShardServer {
+  private readonly shard: Shard;
+  private puts: { request: PutRequest; waiter: Waiter<PutOutcome> }[] = [];
+  private readonly longJobs: LongJob[] = [];
+  private roundIsScheduled = false;
+  private readonly scheduleRound: (round: () => void) => void;
+
+  constructor(shard: Shard, scheduleRound: (round: () => void) => void = setImmediate) {
+    this.shard = shard;
+    this.scheduleRound = scheduleRound;
+  }
+
+  async handle(task: ShardTask): Promise<ShardMethods[ShardMethodName]["response"]> {
+    switch (task.method) {
+      case "recover":
+        return this.shard.recover(task.request);
+      case "load":
+        return this.shard.load(task.request);
+      case "put":
+        return this.put(task.request);
+      case "retire":
+        return this.retire(task.request.foreignSegmentId);
+      case "quarantine": {
+        const { space, key, segmentId, offset } = task.request;
+        return { removed: this.shard.quarantine(space, key, segmentId, offset) };
+      }
+      case "sync":
+        this.shard.sync();
+        return {};
+      case "checkpoint":
+        return { bytes: await this.runLong(this.shard.checkpoint()) };
+      case "close":
+        this.shard.close();
+        return {};
+    }
+  }
+
+  private put(request: PutRequest): Promise<PutOutcome> {
+    if (request.adopt) return this.runLong(this.shard.adopt(request));
+    return new Promise((resolve, reject) => {
+      this.puts.push({ request, waiter: { resolve, reject } });
+      this.wake();
+    });
+  }
+
+  private retire(foreignSegmentId: number | undefined): Promise<RetireResult> {
+    return this.runLong(this.shard.retire(foreignSegmentId));
+  }
+
+  private runLong<T>(job: Generator<undefined, T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.longJobs.push({
+        step: () => {
+          try {
+            const next = job.next();
+            if (next.done === true) resolve(next.value);
+            return next.done === true;
+          } catch (error) {
+            reject(error);
+            return true;
+          }
+        },
+      });
+      this.wake();
+    });
+  }
+
+  private wake(): void {
+    if (this.roundIsScheduled) return;
+    this.roundIsScheduled = true;
+    // After the messages that are waiting in the port: they join this round.
+    this.scheduleRound(() => {
+      this.roundIsScheduled = false;
+      this.round();
+    });
+  }
+
+  private round(): void {
+    const puts = this.puts;
+    this.puts = [];
+    if (puts.length > 0) this.commit(puts);
+    const job = this.longJobs.shift();
+    if (job !== undefined && !job.step()) this.longJobs.push(job);
+    if (this.longJobs.length > 0) this.wake();
+  }
+
+  private commit(puts: readonly { request: PutRequest; waiter: Waiter<PutOutcome> }[]): void {
+    try {
+      const outcomes = this.shard.put(puts.map(({ request }) => request));
+      for (const [i, { waiter }] of puts.entries()) {
+        const outcome = outcomes[i];
+        if (outcome === undefined) waiter.reject(new Error("put group: no outcome"));
+        else waiter.resolve(outcome);
+      }
+    } catch (error) {
+      for (const { waiter } of puts) waiter.reject(error);
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import { keyWords } from "../index/index-layout.ts";
+import { checkpointBytes, type CoveredSegment, saveCheckpoint } from "../index/index-checkpoint.ts";
+import { leaseSeconds } from "../lease-clock.ts";
+import { adoptFile } from "./adoption.ts";
+import { PutGroup } from "./put-group.ts";
+import { Retention } from "./retention.ts";
+import type { ShardContext } from "./shard-context.ts";
+import type {
+  LoadRequest,
+  LoadResult,
+  PutOutcome,
+  PutRequest,
+  RecoverRequest,
+  RecoverResult,
+  RetireResult,
+} from "./shard-protocol.ts";
+import { checkpointSource, loadIndex, recoverSegments, resumeNewest } from "./shard-recovery.ts";
+import { ShardSegments } from "./shard-segments.ts";
+
+/**
+ * One shard: the only writer of its segments and of its part of the index (I3). It knows no thread; its methods are
+ * synchronous, and the long ones are generators that let group commits run between their slices.
+ */
+export class Shard {
+  private readonly context: ShardContext;
+  private readonly segments: ShardSegments;
+  private readonly retention: Retention;
+  private readonly foreign = new Map<number, CoveredSegment>();
+  private nextSequence = 1;
+  private checkpointFileBytes = 0;
+
+  constructor(context: ShardContext) {
+    this.context = context;
+    this.segments = new ShardSegments(context);
+    this.retention = new Retention(context, this.segments, () => this.takeSequence());
+  }
+
+  /** @see recoverSegments */
+  recover(request: RecoverRequest): RecoverResult {
+    return recoverSegments(this.context, request);
+  }
+
+  /** Fills the index and takes hold of the shard's segments. */
+  load(request: LoadRequest): LoadResult {
+    this.nextSequence = request.firstSequence;
+    const { foreign } = request;
+    for (const { segmentId, nonce, endOffset } of foreign) this.foreign.set(segmentId, { segmentId, nonce, endOffset });
+    const loaded = loadIndex(this.context, request);
+    this.checkpointFileBytes = loaded.checkpointBytes;
+    this.context.ledger.charge(loaded.checkpointBytes);
+    for (const { segmentId, nonce, endOffset, accountedBytes, createdAtMs } of request.own) {
+      this.segments.hold(segmentId, { nonce, endOffset, accountedBytes, createdAtMs, heldSinceSeconds: 0 });
+    }
+    const writer = resumeNewest(this.context, request);
+    if (writer !== undefined) this.segments.resume(writer);
+    const entries = this.context.index.liveCount;
+    this.context.stats.set("recoveredRecords", entries);
+    return { entries, fromCheckpoint: loaded.fromCheckpoint, warnings: loaded.warnings };
+  }
+
+  /** Saves the index beside the segments; see index-checkpoint.ts. @returns the size of the file. */
+  *checkpoint(): Generator<undefined, number> {
+    const { context, segments } = this;
+    const covered = [...segments.covered(), ...this.foreign.values()];
+    const bytes = checkpointBytes(context.index.rowCount, covered.length);
+    // Counted before it is written, beside the old one until that is replaced (I7).
+    context.ledger.charge(bytes);
+    try {
+      yield* saveCheckpoint(checkpointSource(context), context.index, covered, leaseSeconds(context.clock), () =>
+        segments.sync(),
+      );
+    } catch (error) {
+      context.ledger.release(bytes);
+      throw error;
+    }
+    context.ledger.release(this.checkpointFileBytes);
+    this.checkpointFileBytes = bytes;
+    context.stats.set("checkpointBytes", bytes);
+    context.stats.add("checkpoints");
+    return bytes;
+  }
+
+  /** One group commit. Never throws for a bad upload or a bad disk: each request has its outcome. */
+  put(requests: readonly PutRequest[]): PutOutcome[] {
+    return new PutGroup(this.context, this.segments, requests, () => this.takeSequence()).run();
+  }
+
+  adopt(request: PutRequest): Generator<undefined, PutOutcome> {
+    return adoptFile(this.context, this.segments, request, this.takeSequence());
+  }
+
+  *retire(foreignSegmentId: number | undefined): Generator<undefined, RetireResult> {
+    if (foreignSegmentId === undefined) return yield* this.retention.retireOldest();
+    const result = yield* this.retention.leaveForeign(foreignSegmentId);
+    this.foreign.delete(foreignSegmentId);
+    return result;
+  }
+
+  /** Takes a record out of the index if its entry still points there (H6). */
+  quarantine(space: number, key: Uint8Array, segmentId: number, offset: number): boolean {
+    const { index, stats } = this.context;
+    const words = keyWords(key);
+    const entry = index.find(words, space);
+    if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== offset) return false;
+    stats.add("quarantinedRecords");
+    return index.remove(words, space);
+  }
+
+  sync(): void {
+    this.segments.sync();
+  }
+
+  close(): void {
+    this.segments.seal();
+    const saving = this.checkpoint();
+    while (saving.next().done !== true);
+  }
+
+  private takeSequence(): number {
+    this.nextSequence += 1;
+    return this.nextSequence - 1;
+  }
+}

@@ -1,0 +1,252 @@
+import { CacheError } from "../cache/cache-error.ts";
+import type { EntryKey } from "../cache/entry-key.ts";
+import type { ByteRange, EntryContent, EntryStore, StagedEntry, StageOptions } from "../cache/entry-store.ts";
+import type { Clock } from "../clock.ts";
+import type { EngineOptions, EngineSizes } from "./engine-options.ts";
+import type { DiskLedger } from "./disk-ledger.ts";
+import { errorCode, type FileSystem } from "./file-system.ts";
+import { keyWords, shardOfKey } from "./index/index-layout.ts";
+import type { FoundEntry } from "./index/index-reader.ts";
+import { leaseSeconds } from "./lease-clock.ts";
+import { openEngine } from "./open-engine.ts";
+import type { Retirement } from "./retirement.ts";
+import { RecordContent } from "./segment/record-content.ts";
+import type { PinnedSegment, SegmentReaders } from "./segment/segment-readers.ts";
+import { SHARD_STATS, type ShardStatName, type ShardStatsSnapshot } from "./shard/shard-stats.ts";
+import type { SupervisedShard } from "./shard/supervised-shard.ts";
+import { StagedUpload, type StagingContext } from "./staging/staged-upload.ts";
+
+/** The parts that `openEngine` puts together. */
+export interface EngineParts {
+  readonly options: EngineOptions;
+  readonly sizes: EngineSizes;
+  readonly clock: Clock;
+  readonly fileSystem: FileSystem;
+  readonly lock: Disposable;
+  readonly ledger: DiskLedger;
+  readonly shards: readonly SupervisedShard[];
+  readonly staging: StagingContext;
+  readonly readers: SegmentReaders;
+  readonly retirement: Retirement;
+}
+
+/** Numbers for `/status` and `/metrics`. */
+export interface EngineStats {
+  readonly entries: number;
+  readonly bytesUsed: number;
+  readonly bytesMax: number;
+  readonly stagingMemoryBytes: number;
+  readonly stagingFileBytes: number;
+  readonly shardCount: number;
+  /** Sums over the shards; of what has no sum, the oldest. */
+  readonly totals: ShardStatsSnapshot;
+  readonly shards: readonly (ShardStatsSnapshot & { entries: number; callsInFlight: number })[];
+}
+
+/** A location that moved while it was being opened is looked up again, this often at the most. */
+const LOOKUP_ATTEMPTS = 4;
+
+/**
+ * The engine on the side of its users: looks entries up in shared memory, reads segments in place, stages uploads
+ * and hands them to the shard that owns the key. See README.md in this folder.
+ */
+export class ShardedEntryStore implements EntryStore, AsyncDisposable {
+  private readonly parts: EngineParts;
+  private readonly syncTimer: NodeJS.Timeout | undefined;
+  private closed = false;
+
+  private constructor(parts: EngineParts) {
+    this.parts = parts;
+    if (parts.options.durability === "relaxed") {
+      this.syncTimer = setInterval(() => this.syncAll(), 1000).unref();
+    }
+  }
+
+  /** Locks the directory, recovers what is in it and starts the shard workers. */
+  static async open(options: EngineOptions): Promise<ShardedEntryStore> {
+    return new ShardedEntryStore(await openEngine(options));
+  }
+
+  get entryBytesMax(): number {
+    return this.parts.sizes.entryBytesMax;
+  }
+
+  /** Why uploads are refused, or undefined while all is well. */
+  get readOnlyReason(): string | undefined {
+    return this.parts.shards.find((shard) => shard.fault !== undefined)?.fault;
+  }
+
+  peek(key: EntryKey): boolean {
+    return this.lookUp(key) !== undefined;
+  }
+
+  find(key: EntryKey, options: { renew?: boolean } = {}): number | undefined {
+    const found = this.lookUp(key);
+    if (found !== undefined && options.renew === true) this.touch(key, found);
+    return found?.sizeBytes;
+  }
+
+  async get(key: EntryKey, range: ByteRange = { offset: 0 }): Promise<EntryContent | undefined> {
+    for (let attempt = 0; attempt < LOOKUP_ATTEMPTS; attempt += 1) {
+      const found = this.lookUp(key);
+      if (found === undefined) return undefined;
+      const length = rangeLength(found.sizeBytes, range);
+      let pinned: PinnedSegment;
+      try {
+        pinned = await this.parts.readers.pin(found.segmentId);
+      } catch (error) {
+        // Retired between the look-up and the open: the entry is gone by now, or points to the copy.
+        if (errorCode(error) === "EMFILE")
+          throw new CacheError("resource_exhausted", "no file descriptor is free", { retryAfterMs: 1000 });
+        if (attempt === LOOKUP_ATTEMPTS - 1) this.quarantine(key, found);
+        continue;
+      }
+      this.touch(key, found);
+      const content = this.contentOf(key, found, pinned, range.offset, length);
+      if (found.verified || (await content.check(key.bytes).catch(() => false))) return content;
+      content.close();
+      this.quarantine(key, found);
+      return undefined;
+    }
+    return undefined;
+  }
+
+  async stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> {
+    const sizeBytes = key.sizeBytes ?? options.sizeBytes;
+    this.assertWritable();
+    if (sizeBytes !== undefined && sizeBytes > this.entryBytesMax) {
+      throw new CacheError("invalid_argument", `size: expected at most ${this.entryBytesMax} bytes, got ${sizeBytes}`);
+    }
+    return StagedUpload.start(this.parts.staging, this.shardOf(key), key, sizeBytes, options.signal);
+  }
+
+  async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
+    if (key.sizeBytes !== undefined && key.sizeBytes !== bytes.byteLength) {
+      throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${bytes.byteLength}`);
+    }
+    const upload = await this.stage(key, { sizeBytes: bytes.byteLength });
+    try {
+      await upload.write(bytes);
+    } catch (error) {
+      await upload.discard();
+      throw error;
+    }
+    await upload.commit();
+  }
+
+  stats(): EngineStats {
+    const { shards, ledger, staging } = this.parts;
+    const snapshots = shards.map((shard) => ({
+      ...shard.stats.snapshot(),
+      entries: shard.index.liveCount,
+      callsInFlight: shard.callsInFlight,
+    }));
+    const total = (name: ShardStatName): number =>
+      name === "oldestSegmentId" || name === "oldestSegmentCreatedAtMs"
+        ? snapshots.reduce((oldest, shard) => (oldest === 0 ? shard[name] : Math.min(oldest, shard[name] || oldest)), 0)
+        : snapshots.reduce((sum, shard) => sum + shard[name], 0);
+    return {
+      entries: snapshots.reduce((sum, shard) => sum + shard.entries, 0),
+      bytesUsed: ledger.bytesUsed,
+      bytesMax: ledger.bytesMax,
+      stagingMemoryBytes: staging.slab.bytesInUse,
+      stagingFileBytes: staging.fileBudget.bytesUsed,
+      shardCount: shards.length,
+      totals: Object.fromEntries(SHARD_STATS.map((name) => [name, total(name)])) as ShardStatsSnapshot,
+      shards: snapshots,
+    };
+  }
+
+  /** Seals and syncs every shard, ends the workers, lets go of the directory. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    clearInterval(this.syncTimer);
+    const { shards, retirement, readers, lock, options } = this.parts;
+    await retirement.stop();
+    await Promise.all(
+      shards.map(async (shard, shardIndex) => {
+        try {
+          await shard.call("close", {});
+        } catch (error) {
+          // Recovery at the next start does what sealing would have saved it.
+          options.logger.error({ error, shardIndex }, "shard did not close cleanly");
+        }
+        await shard.terminate();
+      }),
+    );
+    readers.closeAll();
+    lock[Symbol.dispose]();
+  }
+
+  private lookUp(key: EntryKey): FoundEntry | undefined {
+    const words = keyWords(key.bytes);
+    const found = this.shardAt(shardOfKey(words, this.parts.shards.length)).index.find(words, key.space);
+    // The size is part of a content-addressed key (H19).
+    return found !== undefined && key.sizeBytes !== undefined && found.sizeBytes !== key.sizeBytes ? undefined : found;
+  }
+
+  private touch(key: EntryKey, found: FoundEntry): void {
+    this.shardOf(key).index.touch(found.entryNumber, leaseSeconds(this.parts.clock));
+  }
+
+  private contentOf(
+    key: EntryKey,
+    found: FoundEntry,
+    pinned: PinnedSegment,
+    offset: number,
+    length: number,
+  ): RecordContent {
+    return new RecordContent({
+      fileSystem: this.parts.fileSystem,
+      pinned,
+      location: found,
+      offset,
+      length,
+      verified: found.verified,
+      onVerified: () => this.shardOf(key).index.markVerified(found.entryNumber),
+      onCorrupt: () => this.quarantine(key, found),
+    });
+  }
+
+  private quarantine(key: EntryKey, found: FoundEntry): void {
+    const { logger } = this.parts.options;
+    const { segmentId, offset } = found;
+    const name = Buffer.from(key.bytes).toString("hex");
+    logger.error({ space: key.space, key: name, segmentId, offset }, "record failed its checksum: quarantined");
+    this.shardOf(key)
+      .call("quarantine", { space: key.space, key: key.bytes, segmentId, offset })
+      .catch((error: unknown) => logger.error({ error }, "quarantine failed"));
+  }
+
+  private syncAll(): void {
+    for (const shard of this.parts.shards) {
+      shard.call("sync", {}).catch((error: unknown) => this.parts.options.logger.error({ error }, "sync failed"));
+    }
+  }
+
+  private shardOf(key: EntryKey): SupervisedShard {
+    return this.shardAt(shardOfKey(keyWords(key.bytes), this.parts.shards.length));
+  }
+
+  private shardAt(shardIndex: number): SupervisedShard {
+    const shard = this.parts.shards[shardIndex];
+    if (shard === undefined)
+      throw new RangeError(`shard: expected below ${this.parts.shards.length}, got ${shardIndex}`);
+    return shard;
+  }
+
+  private assertWritable(): void {
+    if (this.closed) throw new CacheError("unavailable", "the cache is shutting down");
+    const reason = this.readOnlyReason;
+    if (reason !== undefined) throw new CacheError("unavailable", `the cache is read-only: ${reason}`);
+  }
+}
+
+/** Bytes that a range gives of a value. @throws {CacheError} out_of_range */
+function rangeLength(sizeBytes: number, range: ByteRange): number {
+  if (!Number.isSafeInteger(range.offset) || range.offset < 0 || range.offset > sizeBytes) {
+    throw new CacheError("out_of_range", `read_offset: expected 0 to ${sizeBytes}, got ${range.offset}`);
+  }
+  return Math.min(range.limit ?? Number.POSITIVE_INFINITY, sizeBytes - range.offset);
+}

@@ -1,0 +1,86 @@
+import { CacheError } from "../../cache/cache-error.ts";
+import type { DiskLedger } from "../disk-ledger.ts";
+
+interface Waiter {
+  readonly bytes: number;
+  readonly admit: () => void;
+}
+
+export interface DiskAdmissionOptions {
+  /** Kept free below the ledger's limit, so that retirement can copy before it unlinks. */
+  readonly keepFreeBytes: number;
+  /** Uploads that may wait for room at once; one more is refused. */
+  readonly waitersMax: number;
+  readonly waitMs: number;
+  /** Called whenever room is short. */
+  readonly wantRoom: () => void;
+}
+
+/** Lets an upload in once the disk has room for all of it, first come first served, for a bounded time (I7). */
+export class DiskAdmission {
+  private readonly ledger: DiskLedger;
+  private readonly options: DiskAdmissionOptions;
+  private readonly waiters: Waiter[] = [];
+
+  constructor(ledger: DiskLedger, options: DiskAdmissionOptions) {
+    this.ledger = ledger;
+    this.options = options;
+  }
+
+  /**
+   * Reserves `bytes` on the ledger.
+   * @throws {CacheError} storage_full with a retry time where there was no room in time.
+   */
+  async admit(bytes: number, signal?: AbortSignal): Promise<void> {
+    if (this.waiters.length === 0 && this.ledger.tryReserve(bytes, this.options.keepFreeBytes)) return;
+    this.options.wantRoom();
+    if (this.waiters.length >= this.options.waitersMax) throw noRoom();
+    if (signal?.aborted === true) throw cancelled();
+    await new Promise<void>((resolve, reject) => {
+      const settle = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        const position = this.waiters.indexOf(waiter);
+        if (position !== -1) this.waiters.splice(position, 1);
+      };
+      const giveUp = (error: CacheError): void => {
+        settle();
+        reject(error);
+        // A large upload that gives up no longer stands before the small ones behind it.
+        this.roomWasMade();
+      };
+      const abort = (): void => giveUp(cancelled());
+      const timer = setTimeout(() => giveUp(noRoom()), this.options.waitMs);
+      const waiter: Waiter = {
+        bytes,
+        admit() {
+          settle();
+          resolve();
+        },
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      this.waiters.push(waiter);
+    });
+  }
+
+  /** Tries the waiters again, in order; called after bytes were released. */
+  roomWasMade(): void {
+    for (;;) {
+      const first = this.waiters[0];
+      if (first === undefined) return;
+      if (!this.ledger.tryReserve(first.bytes, this.options.keepFreeBytes)) {
+        this.options.wantRoom();
+        return;
+      }
+      first.admit();
+    }
+  }
+}
+
+function cancelled(): CacheError {
+  return new CacheError("cancelled", "the upload was cancelled");
+}
+
+function noRoom(): CacheError {
+  return new CacheError("storage_full", "no disk space could be made for the upload in time", { retryAfterMs: 5000 });
+}

@@ -1,0 +1,291 @@
+import { CacheError } from "../../cache/cache-error.ts";
+import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
+import type { StagedEntry } from "../../cache/entry-store.ts";
+import type { DiskLedger } from "../disk-ledger.ts";
+import { errorCode, type FileSystem } from "../file-system.ts";
+import { ADOPTED_PAYLOAD_OFFSET, adoptedFileBytes, stagingFileBytes } from "../shard/adoption.ts";
+import { type ShardClient, ShardDiedError } from "../shard/shard-client.ts";
+import type { PutOutcome, StagedSource } from "../shard/shard-protocol.ts";
+import { recordFootprintBytes } from "../segment/segment-format.ts";
+import type { DiskAdmission } from "./disk-admission.ts";
+import { StagingFile } from "./staging-file.ts";
+import type { StagingSlab } from "./staging-slab.ts";
+
+/** What all uploads share. */
+export interface StagingContext {
+  readonly slab: StagingSlab;
+  readonly fileSystem: FileSystem;
+  readonly ledger: DiskLedger;
+  readonly admission: DiskAdmission;
+  /** Bounds the temp files; a part of the disk that the ledger counts too. */
+  readonly fileBudget: DiskLedger;
+  readonly fileAdmission: DiskAdmission;
+  /** Larger uploads go to a temp file at once. */
+  readonly slabUploadBytesMax: number;
+  /** From this size on, the temp file is adopted instead of copied. */
+  readonly adoptBytesMin: number;
+  readonly entryBytesMax: number;
+  readonly newStagingPath: () => string;
+  /** Called after bytes were given back or the disk got fuller. */
+  readonly diskUseChanged: () => void;
+}
+
+/** Size of the two write buffers of a temp file. */
+const FILE_BUFFER_BYTES = 256 * 1024;
+/** Room is reserved in such steps for an upload whose size is not known. */
+const COVER_STEP_BYTES = 8 * 1024 * 1024;
+
+/**
+ * One upload, from its first byte to its hand-over. Small ones stay in slab blocks; large ones, and small ones that
+ * find no free block, go to a temp file. Room on disk is reserved before the bytes are taken (I7).
+ */
+export class StagedUpload implements StagedEntry {
+  readonly key: EntryKey;
+  private readonly context: StagingContext;
+  private readonly shard: ShardClient;
+  private readonly sizeBytes: number | undefined;
+  private readonly sizeBytesMax: number;
+  private state: "open" | "committing" | "ended" = "open";
+  private staged = 0;
+  private readonly blocks: number[] = [];
+  private blockFill: Uint8Array | undefined;
+  private blockFilled = 0;
+  private file: StagingFile | undefined;
+  /** Room is reserved for an upload of this size. */
+  private coveredBytes = 0;
+  private reservedBytes = 0;
+  private reservedFileBytes = 0;
+  private busy: Promise<void> = Promise.resolve();
+
+  private constructor(context: StagingContext, shard: ShardClient, key: EntryKey, sizeBytes: number | undefined) {
+    this.context = context;
+    this.shard = shard;
+    this.key = key;
+    this.sizeBytes = sizeBytes;
+    this.sizeBytesMax = sizeBytes ?? context.entryBytesMax;
+  }
+
+  /**
+   * Reserves the room that the upload needs and makes its temp file if it is to have one.
+   * @param sizeBytes Undefined where it is not known in advance: then room is reserved as the bytes arrive.
+   */
+  static async start(
+    context: StagingContext,
+    shard: ShardClient,
+    key: EntryKey,
+    sizeBytes: number | undefined,
+    signal?: AbortSignal,
+  ): Promise<StagedUpload> {
+    const upload = new StagedUpload(context, shard, key, sizeBytes);
+    try {
+      if (sizeBytes !== undefined && sizeBytes > context.slabUploadBytesMax) await upload.openFile(sizeBytes, signal);
+      else await upload.cover(sizeBytes ?? context.slabUploadBytesMax, false, signal);
+    } catch (error) {
+      await upload.release();
+      throw stagingError(error);
+    }
+    return upload;
+  }
+
+  get bytesStaged(): number {
+    return this.staged;
+  }
+
+  write(chunk: Uint8Array): Promise<void> | void {
+    if (this.state !== "open") throw new CacheError("failed_precondition", "the upload has ended");
+    const total = this.staged + chunk.byteLength;
+    if (total > this.sizeBytesMax) {
+      const bound = this.sizeBytes === undefined ? "at most " : "";
+      throw new CacheError(
+        "invalid_argument",
+        `size: expected ${bound}${this.sizeBytesMax} bytes, got at least ${total}`,
+      );
+    }
+    this.staged = total;
+    if (total > this.coveredBytes) return this.track(this.writeUncovered(chunk, total));
+    if (this.file !== undefined) return this.track(this.file.write(chunk));
+    const rest = this.fillBlocks(chunk);
+    return rest === undefined ? undefined : this.track(this.spill(rest, this.coveredBytes));
+  }
+
+  async commit(): Promise<void> {
+    if (this.state !== "open") throw new CacheError("failed_precondition", "the upload has ended");
+    this.state = "committing";
+    try {
+      await this.busy;
+      if (this.staged !== (this.sizeBytes ?? this.staged)) {
+        throw new CacheError("invalid_argument", `size: expected ${this.sizeBytes} bytes, got ${this.staged}`);
+      }
+      // Every write has completed and the descriptor is closed before the shard may open the path (I5).
+      await this.file?.finish();
+      await this.settleReservation();
+    } catch (error) {
+      await this.release();
+      throw stagingError(error);
+    }
+    await this.handOver();
+  }
+
+  async discard(): Promise<void> {
+    if (this.state !== "open") return;
+    this.state = "committing";
+    await this.busy;
+    await this.release();
+  }
+
+  private async handOver(): Promise<void> {
+    const { key, file, blocks, staged } = this;
+    const source: StagedSource = file === undefined ? { kind: "slab", blocks } : { kind: "file", path: file.path };
+    let outcome: PutOutcome;
+    try {
+      outcome = await this.shard.call("put", {
+        space: key.space,
+        key: key.bytes,
+        contentAddressed: isContentAddressed(key),
+        sizeBytes: staged,
+        source,
+        adopt: file !== undefined && staged >= this.context.adoptBytesMin,
+      });
+    } catch (error) {
+      // The shard did not answer: its bytes are still ours. What it had appended before it died cannot be told from
+      // here, so the reservation is left on the ledger, which then counts too much rather than too little.
+      if (error instanceof ShardDiedError) this.reservedBytes = 0;
+      await this.release();
+      throw error;
+    }
+    // The shard has removed or adopted the file and keeps the books of its bytes.
+    this.file = undefined;
+    this.reservedBytes = 0;
+    this.end();
+    if (outcome.status === "failed") {
+      const retry = outcome.code === "invalid_argument" ? {} : { retryAfterMs: 1000 };
+      throw new CacheError(outcome.code, outcome.message, retry);
+    }
+  }
+
+  /** An upload of unknown size that has outgrown what was reserved for it. */
+  private async writeUncovered(chunk: Uint8Array, total: number): Promise<void> {
+    const covered = Math.min(this.sizeBytesMax, Math.max(total, this.coveredBytes + COVER_STEP_BYTES));
+    if (this.file === undefined) return this.spill(chunk, covered);
+    await this.cover(covered, true);
+    await this.file.write(chunk);
+  }
+
+  /** Copies into slab blocks. @returns what is left where the slab is used up. */
+  private fillBlocks(chunk: Uint8Array): Uint8Array | undefined {
+    const { slab } = this.context;
+    let taken = 0;
+    while (taken < chunk.byteLength) {
+      if (this.blockFill === undefined || this.blockFilled === slab.blockBytes) {
+        const block = slab.take();
+        if (block === undefined) return chunk.subarray(taken);
+        this.blocks.push(block);
+        this.blockFill = slab.view(block);
+        this.blockFilled = 0;
+      }
+      const take = Math.min(slab.blockBytes - this.blockFilled, chunk.byteLength - taken);
+      this.blockFill.set(
+        taken === 0 && take === chunk.byteLength ? chunk : chunk.subarray(taken, taken + take),
+        this.blockFilled,
+      );
+      this.blockFilled += take;
+      taken += take;
+    }
+    return undefined;
+  }
+
+  /** Moves the upload from the slab to a temp file, with the bytes that found no block. */
+  private async spill(rest: Uint8Array, coveredBytes: number): Promise<void> {
+    const file = await this.openFile(coveredBytes);
+    const { slab } = this.context;
+    for (const [i, block] of this.blocks.entries()) {
+      const isLast = i === this.blocks.length - 1;
+      await file.write(isLast ? slab.view(block).subarray(0, this.blockFilled) : slab.view(block));
+    }
+    slab.give(this.blocks.splice(0));
+    await file.write(rest);
+  }
+
+  private async openFile(coveredBytes: number, signal?: AbortSignal): Promise<StagingFile> {
+    const { fileSystem, newStagingPath } = this.context;
+    await this.cover(coveredBytes, true, signal);
+    this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, FILE_BUFFER_BYTES);
+    return this.file;
+  }
+
+  /** Reserves room for an upload of `coveredBytes`. */
+  private async cover(coveredBytes: number, onFile: boolean, signal?: AbortSignal): Promise<void> {
+    const { admission, fileAdmission } = this.context;
+    if (onFile && coveredBytes > this.reservedFileBytes) {
+      const moreFileBytes = coveredBytes - this.reservedFileBytes;
+      await fileAdmission.admit(moreFileBytes, signal);
+      this.reservedFileBytes += moreFileBytes;
+    }
+    const more = this.diskBytes(coveredBytes, onFile) - this.reservedBytes;
+    if (more > 0) {
+      await admission.admit(more, signal);
+      this.reservedBytes += more;
+    }
+    this.coveredBytes = coveredBytes;
+  }
+
+  /** Makes the reservation exactly what the shard will account for. */
+  private async settleReservation(): Promise<void> {
+    const exact = this.diskBytes(this.staged, this.file !== undefined);
+    if (exact > this.reservedBytes) await this.context.admission.admit(exact - this.reservedBytes);
+    else this.context.ledger.release(this.reservedBytes - exact);
+    this.reservedBytes = exact;
+  }
+
+  /** What an upload of this size takes on disk while it is handed over. */
+  private diskBytes(sizeBytes: number, onFile: boolean): number {
+    if (!onFile) return recordFootprintBytes(sizeBytes);
+    if (sizeBytes >= this.context.adoptBytesMin) return adoptedFileBytes(sizeBytes);
+    return recordFootprintBytes(sizeBytes) + stagingFileBytes(sizeBytes);
+  }
+
+  private track(work: Promise<void> | undefined): Promise<void> | undefined {
+    if (work === undefined) return undefined;
+    const mapped = work.catch((error: unknown) => {
+      throw stagingError(error);
+    });
+    // `commit` and `discard` wait for it; the failure itself reaches whoever called `write`.
+    this.busy = mapped.catch(() => undefined);
+    return mapped;
+  }
+
+  /** Frees everything, the reservation included; nothing was handed over. */
+  private async release(): Promise<void> {
+    const { file } = this;
+    this.file = undefined;
+    // Gone already where the shard took it: then there is nothing to remove.
+    await file?.discard().catch(() => undefined);
+    this.context.ledger.release(this.reservedBytes);
+    this.reservedBytes = 0;
+    this.end();
+  }
+
+  private end(): void {
+    const { slab, fileBudget, fileAdmission, diskUseChanged } = this.context;
+    this.state = "ended";
+    slab.give(this.blocks.splice(0));
+    this.blockFill = undefined;
+    if (this.reservedFileBytes > 0) {
+      fileBudget.release(this.reservedFileBytes);
+      this.reservedFileBytes = 0;
+      fileAdmission.roomWasMade();
+    }
+    diskUseChanged();
+  }
+}
+
+function stagingError(error: unknown): unknown {
+  const code = errorCode(error);
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new CacheError("storage_full", "the disk is full", { retryAfterMs: 5000, cause: error });
+  }
+  if (code === "EMFILE" || code === "ENFILE") {
+    return new CacheError("resource_exhausted", "no file descriptor is free", { retryAfterMs: 1000, cause: error });
+  }
+  return error;
+}

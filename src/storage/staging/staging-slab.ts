@@ -1,0 +1,38 @@
+/**
+ * Shared memory for small uploads, in blocks: the main thread writes a block, the shard worker reads it in place,
+ * the bytes are never copied between threads. A block belongs to one upload from `take` to `give` (I5). An upload
+ * takes blocks as its bytes arrive, so a slow one holds no more than it has sent.
+ */
+export class StagingSlab {
+  readonly buffer: SharedArrayBuffer;
+  readonly blockBytes: number;
+  private readonly bytes: Uint8Array;
+  private readonly free: number[];
+  readonly blockCount: number;
+
+  constructor(totalBytes: number, blockBytes: number) {
+    this.blockBytes = blockBytes;
+    this.blockCount = Math.max(1, Math.floor(totalBytes / blockBytes));
+    this.buffer = new SharedArrayBuffer(this.blockCount * blockBytes);
+    this.bytes = new Uint8Array(this.buffer);
+    // Low numbers on top: blocks in use stay few and warm.
+    this.free = Array.from({ length: this.blockCount }, (_, i) => this.blockCount - 1 - i);
+  }
+
+  get bytesInUse(): number {
+    return (this.blockCount - this.free.length) * this.blockBytes;
+  }
+
+  /** @returns a block's number, or undefined where all are in use. */
+  take(): number | undefined {
+    return this.free.pop();
+  }
+
+  give(blocks: readonly number[]): void {
+    this.free.push(...blocks);
+  }
+
+  view(block: number): Uint8Array {
+    return this.bytes.subarray(block * this.blockBytes, (block + 1) * this.blockBytes);
+  }
+}

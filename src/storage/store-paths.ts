@@ -1,0 +1,23 @@
+import { join } from "node:path";
+
+/**
+ * A data directory.
+ *
+ *   lock        held by the running process
+ *   segments/   XXXXXXXX.seg, append-only, the truth
+ *   checkpoint/ the index as it was some time ago, a file per shard; derived, may be deleted
+ *   staging/    uploads in progress; emptied at every start
+ */
+export class StorePaths {
+  readonly root: string;
+  readonly segments: string;
+  readonly checkpoint: string;
+  readonly staging: string;
+
+  constructor(root: string) {
+    this.root = root;
+    this.segments = join(root, "segments");
+    this.checkpoint = join(root, "checkpoint");
+    this.staging = join(root, "staging");
+  }
+}

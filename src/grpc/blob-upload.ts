@@ -1,0 +1,108 @@
+import type { StagedBlob } from "../cache/blob-store.ts";
+import { CacheError } from "../cache/cache-error.ts";
+import type { Digest } from "../cache/digest.ts";
+import type { WriteRequest } from "./byte-stream-messages.ts";
+import type { RequestReader } from "./request-reader.ts";
+import type { UploadClaim } from "./resumable-uploads.ts";
+
+/**
+ * The bytes of one `ByteStream.Write` on their way into staging. Where a message contradicts the stream, the call
+ * fails and what was staged stays for a later stream; where the bytes themselves are wrong, nothing is kept.
+ */
+export class BlobUpload {
+  readonly #resourceName: string;
+  readonly #digest: Digest;
+  readonly #claim: UploadClaim;
+  #staged: StagedBlob | undefined;
+  /** Where the next byte of this stream belongs. Behind `bytesStaged` while a resumed stream repeats what is there. */
+  #offset = 0;
+
+  constructor(resourceName: string, digest: Digest, claim: UploadClaim) {
+    this.#resourceName = resourceName;
+    this.#digest = digest;
+    this.#claim = claim;
+  }
+
+  /**
+   * From 0 the stream starts afresh, so that a retry works whatever an earlier stream has sent; from any other offset
+   * it goes on with the bytes of the earlier stream.
+   * @throws {CacheError} invalid_argument for an offset past what is committed; what `stage` throws.
+   */
+  async begin(writeOffset: number, stage: () => Promise<StagedBlob>): Promise<void> {
+    const committedBytes = this.#claim.bytesCommitted;
+    if (writeOffset < 0 || writeOffset > committedBytes) {
+      throw new CacheError("invalid_argument", `write_offset: expected 0 to ${committedBytes}, got ${writeOffset}`);
+    }
+    this.#offset = writeOffset;
+    this.#staged = writeOffset > 0 ? this.#claim.resume() : this.#claim.begin(await stage());
+  }
+
+  /** @throws {CacheError} invalid_argument; what staging throws. */
+  async take(message: WriteRequest): Promise<void> {
+    this.#check(message);
+    const staged = this.#requireStaged();
+    const { sizeBytes } = this.#digest;
+    const end = this.#offset + message.data.length;
+    if (end > sizeBytes) {
+      this.#claim.drop();
+      throw new CacheError("invalid_argument", `data: expected ${sizeBytes} bytes in all, got at least ${end}`);
+    }
+    const repeatedBytes = staged.bytesStaged - this.#offset;
+    this.#offset = end;
+    if (repeatedBytes >= message.data.length) return;
+    await this.#write(staged, message.data.subarray(repeatedBytes));
+  }
+
+  /**
+   * Hands the bytes over (I5). Resolves once the blob is visible and as durable as configured (I2).
+   * @throws {CacheError} invalid_argument for missing bytes, another hash, or a message that follows.
+   */
+  async finish(requests: RequestReader<WriteRequest>): Promise<void> {
+    // From here on the bytes are either published or wrong: there is nothing to resume.
+    this.#claim.drop();
+    const { sizeBytes } = this.#digest;
+    if (this.#offset !== sizeBytes) {
+      throw new CacheError(
+        "invalid_argument",
+        `finish_write: expected it after ${sizeBytes} bytes, got ${this.#offset}`,
+      );
+    }
+    let hasTrailingMessage = false;
+    requests.next().then(
+      (message) => {
+        hasTrailingMessage = message !== undefined;
+      },
+      // The upload is complete: how the stream ends no longer matters.
+      () => undefined,
+    );
+    await this.#requireStaged().commit();
+    if (hasTrailingMessage) {
+      throw new CacheError("invalid_argument", "finish_write: expected no message after it, got one");
+    }
+  }
+
+  #check({ resource_name, write_offset }: WriteRequest): void {
+    if (resource_name !== "" && resource_name !== this.#resourceName) {
+      throw new CacheError("invalid_argument", "resource_name: expected the name of the first message, got another");
+    }
+    if (write_offset !== this.#offset) {
+      throw new CacheError("invalid_argument", `write_offset: expected ${this.#offset}, got ${write_offset}`);
+    }
+  }
+
+  async #write(staged: StagedBlob, bytes: Uint8Array): Promise<void> {
+    try {
+      await staged.write(bytes);
+    } catch (error) {
+      // What was taken of the chunk is not known.
+      this.#claim.drop();
+      throw error;
+    }
+    await this.#claim.dropOutgrown();
+  }
+
+  #requireStaged(): StagedBlob {
+    if (this.#staged === undefined) throw new CacheError("internal", "bytes before the upload has begun");
+    return this.#staged;
+  }
+}

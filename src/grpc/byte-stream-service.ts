@@ -1,0 +1,189 @@
+import type { BlobStore, StagedBlob } from "../cache/blob-store.ts";
+import { CacheError } from "../cache/cache-error.ts";
+import { type Digest, digestToString } from "../cache/digest.ts";
+import type { ByteRange } from "../cache/entry-store.ts";
+import { type Timers, systemTimers } from "../timers.ts";
+import { BlobUpload } from "./blob-upload.ts";
+import type {
+  QueryWriteStatusRequest,
+  QueryWriteStatusResponse,
+  ReadRequest,
+  ReadResponse,
+  WriteRequest,
+  WriteResponse,
+} from "./byte-stream-messages.ts";
+import { asBuffer } from "./proto-definitions.ts";
+import { bindService } from "./proto-services.ts";
+import { RequestReader } from "./request-reader.ts";
+import { type BlobName, type UploadName, formatUploadName, parseBlobName, parseUploadName } from "./resource-name.ts";
+import { ResumableUploads, type UploadClaim } from "./resumable-uploads.ts";
+import type { BoundMethod, CallContext } from "./transport/handler.ts";
+
+export interface ByteStreamOptions {
+  readonly blobs: BlobStore;
+  /** What interrupted uploads leave behind. Default: a table of its own. */
+  readonly uploads?: ResumableUploads;
+  /** Largest blob taken, in bytes; what is announced as `max_cas_blob_size_bytes`. Default: no limit. */
+  readonly blobBytesMax?: number;
+  /** Largest `ReadResponse.data`. Default 256 KiB. */
+  readonly readChunkBytesMax?: number;
+  /** Longest time of a Write without a byte of progress. Default 60 s. */
+  readonly writeIdleMsMax?: number;
+  readonly timers?: Timers;
+}
+
+const RESOURCE_NAME_HEADER = "build.bazel.remote.execution.v2.resource-name";
+
+export function byteStreamService(options: ByteStreamOptions): BoundMethod[] {
+  const service = new ByteStreamService(options);
+  return bindService("google.bytestream.ByteStream", {
+    Read: (request, call) => service.read(request, call),
+    Write: (requests, call) => service.write(requests, call),
+    QueryWriteStatus: (request, call) => service.queryWriteStatus(request, call),
+  });
+}
+
+/** `google.bytestream.ByteStream` as REAPI uses it (BEHAVIOUR 2 and 3). */
+export class ByteStreamService {
+  readonly #blobs: BlobStore;
+  readonly #uploads: ResumableUploads;
+  readonly #blobBytesMax: number;
+  readonly #readChunkBytesMax: number;
+  readonly #writeIdleMsMax: number;
+  readonly #timers: Timers;
+
+  constructor(options: ByteStreamOptions) {
+    this.#blobs = options.blobs;
+    this.#timers = options.timers ?? systemTimers;
+    this.#uploads = options.uploads ?? new ResumableUploads({ timers: this.#timers });
+    this.#blobBytesMax = options.blobBytesMax ?? Number.POSITIVE_INFINITY;
+    this.#readChunkBytesMax = options.readChunkBytesMax ?? 256 * 1024;
+    this.#writeIdleMsMax = options.writeIdleMsMax ?? 60_000;
+  }
+
+  /**
+   * A reader that takes nothing holds an open entry and one chunk here; to end it is up to the transport, which alone
+   * sees that the client does not read.
+   */
+  async *read(request: ReadRequest, call: CallContext): AsyncGenerator<ReadResponse> {
+    checkHeader(request.resource_name, call);
+    const name = parseBlobName(request.resource_name);
+    checkIdentity(name);
+    const content = await this.#blobs.get(name.digest, readRange(request, name.digest));
+    if (content === undefined) {
+      throw new CacheError("not_found", `blob ${digestToString(name.digest)} is not in the cache`);
+    }
+    for await (const chunk of content) {
+      const data = asBuffer(chunk);
+      for (let offset = 0; offset < data.length; offset += this.#readChunkBytesMax) {
+        yield { data: data.subarray(offset, offset + this.#readChunkBytesMax) };
+      }
+    }
+  }
+
+  async write(messages: AsyncIterable<WriteRequest>, call: CallContext): Promise<WriteResponse> {
+    using requests = new RequestReader(messages, {
+      signal: call.signal,
+      idleMsMax: this.#writeIdleMsMax,
+      timers: this.#timers,
+    });
+    const first = await requests.next();
+    if (first === undefined) throw new CacheError("invalid_argument", "resource_name: expected a message, got none");
+    checkHeader(first.resource_name, call);
+    const name = parseUploadName(first.resource_name);
+    const { digest } = name;
+    checkIdentity(name);
+    this.#checkBlobLimit(digest);
+    // Before anything is staged. This is also how the empty blob is accepted, which is always present.
+    if (!(await this.#isPresent(digest))) await this.#receive(requests, first, name, call.signal);
+    return { committed_size: digest.sizeBytes };
+  }
+
+  /** Never NOT_FOUND: Bazel takes that as final. */
+  async queryWriteStatus(request: QueryWriteStatusRequest, call: CallContext): Promise<QueryWriteStatusResponse> {
+    checkHeader(request.resource_name, call);
+    const name = parseUploadName(request.resource_name);
+    checkIdentity(name);
+    // Asked for before the look-up: the other way round, an upload that completes in between would seem unknown.
+    const committedBytes = this.#uploads.committedBytes(uploadKey(name));
+    if (await this.#isPresent(name.digest)) return { committed_size: name.digest.sizeBytes, complete: true };
+    return { committed_size: committedBytes, complete: false };
+  }
+
+  /** Resolves once the blob is present, by this upload or by another. */
+  async #receive(requests: RequestReader<WriteRequest>, first: WriteRequest, name: UploadName, signal: AbortSignal) {
+    const claim = await this.#uploads.claim(uploadKey(name), (error) => requests.interrupt(error), signal);
+    try {
+      const upload = new BlobUpload(first.resource_name, name.digest, claim);
+      let message: WriteRequest | undefined = first;
+      do {
+        if (await this.#isPresent(name.digest)) return claim.drop();
+        if (message === first) await upload.begin(message.write_offset, () => this.#stage(name.digest, claim, signal));
+        await upload.take(message);
+        if (message.data.length > 0) requests.noteProgress();
+        if (message.finish_write) return await upload.finish(requests);
+        message = await requests.next();
+      } while (message !== undefined);
+      throw new CacheError("invalid_argument", "finish_write: expected it before the end of the stream");
+    } finally {
+      await claim.release();
+    }
+  }
+
+  /** Staging that is full of uploads which nobody writes any more must not keep out one that somebody does. */
+  async #stage(digest: Digest, claim: UploadClaim, signal: AbortSignal): Promise<StagedBlob> {
+    try {
+      return await this.#blobs.stage(digest, signal);
+    } catch (error) {
+      if (!isOutOfRoom(error)) throw error;
+      await Promise.all([claim.dropEarlier(), this.#uploads.dropKept()]);
+      return this.#blobs.stage(digest, signal);
+    }
+  }
+
+  /** The answer relies on the blob, so that it is used now: its lease is renewed. */
+  async #isPresent(digest: Digest): Promise<boolean> {
+    return this.#blobs.peek(digest) && (await this.#blobs.findMissing([digest])).length === 0;
+  }
+
+  #checkBlobLimit({ sizeBytes }: Digest): void {
+    if (sizeBytes <= this.#blobBytesMax) return;
+    throw new CacheError(
+      "invalid_argument",
+      `resource_name: expected a blob of at most ${this.#blobBytesMax} bytes, got ${sizeBytes}`,
+    );
+  }
+}
+
+function isOutOfRoom(error: unknown): boolean {
+  return error instanceof CacheError && (error.code === "resource_exhausted" || error.code === "storage_full");
+}
+
+/** The name under which uploads are found again: without what clients add at the end. */
+function uploadKey(name: UploadName): string {
+  return formatUploadName({ ...name, metadata: undefined });
+}
+
+function checkHeader(resourceName: string, call: CallContext): void {
+  const header = call.header(RESOURCE_NAME_HEADER);
+  if (header === undefined || header === resourceName) return;
+  throw new CacheError(
+    "invalid_argument",
+    `resource_name: expected the value of the header ${RESOURCE_NAME_HEADER}, got another`,
+  );
+}
+
+function checkIdentity({ compressor }: BlobName): void {
+  if (compressor === "identity") return;
+  throw new CacheError("invalid_argument", `resource_name: compressor ${compressor} is not offered by this server`);
+}
+
+function readRange({ read_offset, read_limit }: ReadRequest, { sizeBytes }: Digest): ByteRange {
+  if (read_limit < 0) {
+    throw new CacheError("invalid_argument", `read_limit: expected 0 for no limit or more, got ${read_limit}`);
+  }
+  if (read_offset < 0 || read_offset > sizeBytes) {
+    throw new CacheError("out_of_range", `read_offset: expected 0 to ${sizeBytes}, got ${read_offset}`);
+  }
+  return read_limit === 0 ? { offset: read_offset } : { offset: read_offset, limit: read_limit };
+}

@@ -1,0 +1,49 @@
+import { DIGEST_FUNCTIONS } from "../cache/digest.ts";
+import type { SemVer, ServerCapabilities } from "./capabilities-messages.ts";
+import { bindService } from "./proto-services.ts";
+import type { BoundMethod } from "./transport/handler.ts";
+
+/**
+ * Announced `max_batch_total_size_bytes`: under the 4 MiB at which gRPC clients refuse a message, less room for what
+ * surrounds the blobs. 0 ("no limit") breaks clients that take it literally (BEHAVIOUR 4).
+ */
+export const BATCH_TOTAL_BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024;
+
+export interface CapabilitiesOptions {
+  /** Largest blob that is taken; left out: no limit but the store's size. */
+  readonly blobBytesMax?: number | undefined;
+}
+
+const LOW_API_VERSION: SemVer = { major: 2, minor: 0, patch: 0, prerelease: "" };
+const HIGH_API_VERSION: SemVer = { major: 2, minor: 12, patch: 0, prerelease: "" };
+
+/** `SymlinkAbsolutePathStrategy.ALLOWED`: targets are the clients' affair, none is ever followed here. */
+const ABSOLUTE_SYMLINKS_ALLOWED = 2;
+
+/** Announces exactly what is implemented (BEHAVIOUR 6). `execution_capabilities` is absent: this is a cache. */
+export function capabilitiesService(options: CapabilitiesOptions): BoundMethod[] {
+  const capabilities: ServerCapabilities = {
+    cache_capabilities: {
+      digest_functions: Object.values(DIGEST_FUNCTIONS).map(({ number }) => number),
+      action_cache_update_capabilities: { update_enabled: true },
+      cache_priority_capabilities: null,
+      max_batch_total_size_bytes: BATCH_TOTAL_BYTES_MAX,
+      symlink_absolute_path_strategy: ABSOLUTE_SYMLINKS_ALLOWED,
+      // Identity only, which goes without saying.
+      supported_compressors: [],
+      supported_batch_update_compressors: [],
+      max_cas_blob_size_bytes: options.blobBytesMax ?? 0,
+      split_blob_support: false,
+      splice_blob_support: false,
+      fast_cdc_2020_params: null,
+      rep_max_cdc_params: null,
+    },
+    execution_capabilities: null,
+    deprecated_api_version: null,
+    low_api_version: LOW_API_VERSION,
+    high_api_version: HIGH_API_VERSION,
+  };
+  return bindService("build.bazel.remote.execution.v2.Capabilities", {
+    GetCapabilities: () => Promise.resolve(capabilities),
+  });
+}

@@ -1,0 +1,157 @@
+import type { BlobStore } from "../cache/blob-store.ts";
+import { CacheError } from "../cache/cache-error.ts";
+import { type DigestFunctionName, digestToString } from "../cache/digest.ts";
+import { nextTurn, slices } from "../cache/turns.ts";
+import { BATCH_TOTAL_BYTES_MAX } from "./capabilities-service.ts";
+import { type DirectoryTreeOptions, streamDirectoryTree } from "./directory-tree.ts";
+import type { Status } from "./google-messages.ts";
+import { type FaultReporter, GRPC_STATUS, statusOfError } from "./grpc-status.ts";
+import {
+  type BatchReadBlobsRequest,
+  type BatchReadBlobsResponse,
+  type BatchReadBlobsResponseEntry,
+  type BatchUpdateBlobsRequest,
+  type BatchUpdateBlobsRequestEntry,
+  type BatchUpdateBlobsResponse,
+  COMPRESSORS,
+  type Digest as DigestMessage,
+  type FindMissingBlobsRequest,
+  type FindMissingBlobsResponse,
+} from "./messages.ts";
+import { asBuffer } from "./proto-definitions.ts";
+import { bindService } from "./proto-services.ts";
+import { digestMessage, requestDigest, requestDigestFunction } from "./request-digest.ts";
+import { checkInstanceName } from "./resource-name.ts";
+import type { BoundMethod } from "./transport/handler.ts";
+
+export interface ContentAddressableStorageOptions {
+  readonly blobs: BlobStore;
+  /** Told of faults that concern one blob of a batch, which the client sees as its INTERNAL. */
+  readonly reportFault: FaultReporter;
+  /** What is announced as `max_batch_total_size_bytes`. Default: {@link BATCH_TOTAL_BYTES_MAX}. */
+  readonly batchBytesMax?: number;
+  /** Bounds of GetTree. */
+  readonly tree?: DirectoryTreeOptions;
+}
+
+/** Digests looked up before other calls get a turn. */
+const FIND_MISSING_SLICE = 1000;
+/** Blobs of one batch call that are read or written at the same time: they share group commits. */
+const BATCH_CONCURRENCY = 256;
+
+const OK: Status = { code: GRPC_STATUS.ok, message: "", details: [] };
+
+/** SplitBlob and SpliceBlob are not bound, so that the transport answers UNIMPLEMENTED. */
+export function contentAddressableStorageService(options: ContentAddressableStorageOptions): BoundMethod[] {
+  const service = new ContentAddressableStorageService(options);
+  return bindService("build.bazel.remote.execution.v2.ContentAddressableStorage", {
+    FindMissingBlobs: (request) => service.findMissingBlobs(request),
+    BatchUpdateBlobs: (request) => service.batchUpdateBlobs(request),
+    BatchReadBlobs: (request) => service.batchReadBlobs(request),
+    GetTree: (request) => streamDirectoryTree(options.blobs, request, options.tree),
+  });
+}
+
+/** The unary calls of `ContentAddressableStorage` (BEHAVIOUR 4). */
+export class ContentAddressableStorageService {
+  readonly #blobs: BlobStore;
+  readonly #reportFault: FaultReporter;
+  readonly #batchBytesMax: number;
+
+  constructor(options: ContentAddressableStorageOptions) {
+    this.#blobs = options.blobs;
+    this.#reportFault = options.reportFault;
+    this.#batchBytesMax = options.batchBytesMax ?? BATCH_TOTAL_BYTES_MAX;
+  }
+
+  async findMissingBlobs(request: FindMissingBlobsRequest): Promise<FindMissingBlobsResponse> {
+    checkInstanceName(request.instance_name);
+    const fn = requestDigestFunction(request.digest_function);
+    const missing: DigestMessage[] = [];
+    for (const [index, slice] of slices(request.blob_digests, FIND_MISSING_SLICE).entries()) {
+      if (index > 0) await nextTurn();
+      const start = index * FIND_MISSING_SLICE;
+      const digests = slice.map((digest, place) => requestDigest(`blob_digests[${start + place}]`, digest, fn));
+      for (const digest of await this.#blobs.findMissing(digests)) missing.push(digestMessage(digest));
+    }
+    return { missing_blob_digests: missing };
+  }
+
+  async batchUpdateBlobs(request: BatchUpdateBlobsRequest): Promise<BatchUpdateBlobsResponse> {
+    checkInstanceName(request.instance_name);
+    const fn = requestDigestFunction(request.digest_function);
+    const totalBytes = request.requests.reduce((total, { data }) => total + data.length, 0);
+    this.#checkTotal("requests.data", totalBytes);
+    const responses = await inSlices(request.requests, async (entry, index) => ({
+      digest: entry.digest,
+      status: await this.#statusOf(() => this.#update(entry, `requests[${index}]`, fn)),
+    }));
+    return { responses };
+  }
+
+  async batchReadBlobs(request: BatchReadBlobsRequest): Promise<BatchReadBlobsResponse> {
+    checkInstanceName(request.instance_name);
+    const fn = requestDigestFunction(request.digest_function);
+    // A size that is no size is answered for its blob alone and takes no room.
+    const totalBytes = request.digests.reduce((total, { size_bytes }) => total + Math.max(0, size_bytes), 0);
+    this.#checkTotal("digests.size_bytes", totalBytes);
+    const responses = await inSlices(request.digests, (digest, index) => this.#read(digest, `digests[${index}]`, fn));
+    return { responses };
+  }
+
+  #checkTotal(field: string, totalBytes: number): void {
+    if (totalBytes <= this.#batchBytesMax) return;
+    throw new CacheError(
+      "invalid_argument",
+      `${field}: expected at most ${this.#batchBytesMax} bytes of blobs in all, got ${totalBytes}`,
+    );
+  }
+
+  async #update(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName): Promise<void> {
+    const digest = requestDigest(`${field}.digest`, entry.digest, fn);
+    if (entry.compressor !== COMPRESSORS.identity) {
+      throw new CacheError("invalid_argument", `${field}.compressor: expected 0 (identity), got ${entry.compressor}`);
+    }
+    if (entry.data.length !== digest.sizeBytes) {
+      throw new CacheError(
+        "invalid_argument",
+        `${field}.data: expected ${digest.sizeBytes} bytes, got ${entry.data.length}`,
+      );
+    }
+    await this.#blobs.put(digest, entry.data);
+  }
+
+  async #read(digest: DigestMessage, field: string, fn: DigestFunctionName): Promise<BatchReadBlobsResponseEntry> {
+    let data: Uint8Array = NO_BYTES;
+    const status = await this.#statusOf(async () => {
+      const checked = requestDigest(field, digest, fn);
+      const content = await this.#blobs.get(checked);
+      if (content === undefined) {
+        throw new CacheError("not_found", `blob ${digestToString(checked)} is not in the cache`);
+      }
+      data = await content.bytes();
+    });
+    return { digest, data: asBuffer(data), compressor: COMPRESSORS.identity, status };
+  }
+
+  /** The outcome for one blob, which is none of the others' business. */
+  async #statusOf(action: () => Promise<void>): Promise<Status> {
+    try {
+      await action();
+      return OK;
+    } catch (error) {
+      return statusOfError(error, this.#reportFault);
+    }
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+async function inSlices<T, R>(items: readonly T[], action: (item: T, index: number) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const slice of slices(items, BATCH_CONCURRENCY)) {
+    const start = results.length;
+    results.push(...(await Promise.all(slice.map((item, place) => action(item, start + place)))));
+  }
+  return results;
+}

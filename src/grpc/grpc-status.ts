@@ -1,0 +1,87 @@
+import { randomBytes } from "node:crypto";
+import { CacheError, type CacheErrorCode } from "../cache/cache-error.ts";
+import type { Duration, Status } from "./google-messages.ts";
+import { retryInfoCodec, statusCodec } from "./proto-definitions.ts";
+
+/** gRPC status codes by number. */
+export const GRPC_STATUS = {
+  ok: 0,
+  cancelled: 1,
+  unknown: 2,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  outOfRange: 11,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+  unauthenticated: 16,
+} as const;
+
+const STATUS_BY_CODE = {
+  invalid_argument: GRPC_STATUS.invalidArgument,
+  not_found: GRPC_STATUS.notFound,
+  out_of_range: GRPC_STATUS.outOfRange,
+  failed_precondition: GRPC_STATUS.failedPrecondition,
+  resource_exhausted: GRPC_STATUS.resourceExhausted,
+  storage_full: GRPC_STATUS.resourceExhausted,
+  unavailable: GRPC_STATUS.unavailable,
+  deadline_exceeded: GRPC_STATUS.deadlineExceeded,
+  cancelled: GRPC_STATUS.cancelled,
+  unauthenticated: GRPC_STATUS.unauthenticated,
+  permission_denied: GRPC_STATUS.permissionDenied,
+  unimplemented: GRPC_STATUS.unimplemented,
+  internal: GRPC_STATUS.internal,
+} satisfies Record<CacheErrorCode, number>;
+
+/** Messages travel in a header, percent-encoded: a header block has to fit what clients accept (8 KiB in Java). */
+const MESSAGE_CHARACTERS_MAX = 1024;
+
+/** Told of the cause of an internal fault; the client is told `reference` only (BEHAVIOUR 7). */
+export type FaultReporter = (reference: string, cause: unknown) => void;
+
+/**
+ * What a client is told of an error, as a whole call's outcome or in a batch answer. RetryInfo is among the details
+ * where the error says when to retry.
+ */
+export function statusOfError(error: unknown, reportFault: FaultReporter): Status {
+  if (!(error instanceof CacheError) || error.code === "internal") return internalStatus(error, reportFault);
+  return {
+    code: STATUS_BY_CODE[error.code],
+    message: clippedMessage(error.message),
+    details: error.retryAfterMs === undefined ? [] : [retryInfo(error.retryAfterMs)],
+  };
+}
+
+/** Value of the trailer `grpc-status-details-bin`; undefined where the code and the message say it all. */
+export function statusDetailsTrailer(status: Status): Buffer | undefined {
+  return status.details.length === 0 ? undefined : statusCodec.encode(status);
+}
+
+function internalStatus(error: unknown, reportFault: FaultReporter): Status {
+  const reference = randomBytes(8).toString("hex");
+  reportFault(reference, error);
+  return { code: GRPC_STATUS.internal, message: `internal error, reference ${reference}`, details: [] };
+}
+
+function clippedMessage(message: string): string {
+  const clipped =
+    message.length <= MESSAGE_CHARACTERS_MAX ? message : `${message.slice(0, MESSAGE_CHARACTERS_MAX - 1)}…`;
+  // A lone surrogate, from the client or from the cut, cannot be percent-encoded.
+  return clipped.toWellFormed();
+}
+
+function retryInfo(retryAfterMs: number): Status["details"][number] {
+  return {
+    type_url: "type.googleapis.com/google.rpc.RetryInfo",
+    value: retryInfoCodec.encode({ retry_delay: durationOfMs(retryAfterMs) }),
+  };
+}
+
+function durationOfMs(milliseconds: number): Duration {
+  const whole = Math.ceil(milliseconds);
+  return { seconds: Math.floor(whole / 1000), nanos: (whole % 1000) * 1_000_000 };
+}

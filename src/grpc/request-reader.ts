@@ -1,0 +1,80 @@
+import { CacheError } from "../cache/cache-error.ts";
+import type { Timer, Timers } from "../timers.ts";
+
+export interface RequestReaderOptions {
+  /** The call's: aborting it ends the wait for the next message. */
+  readonly signal: AbortSignal;
+  /** Longest wait without {@link RequestReader.noteProgress}. */
+  readonly idleMsMax: number;
+  readonly timers: Timers;
+}
+
+/**
+ * Reads the messages of a client stream one by one and lets the wait for the next be broken off from outside: by the
+ * end of the call, by a deadline on progress, and by {@link interrupt}. Dispose of it to stop its timer. The rest of
+ * the stream is the transport's to discard.
+ */
+export class RequestReader<Request> implements Disposable {
+  readonly #requests: AsyncIterator<Request>;
+  readonly #signal: AbortSignal;
+  readonly #idleTimer: Timer;
+  #interruption: CacheError | undefined;
+  #rejectPending: ((error: CacheError) => void) | undefined;
+
+  constructor(requests: AsyncIterable<Request>, { signal, idleMsMax, timers }: RequestReaderOptions) {
+    this.#requests = requests[Symbol.asyncIterator]();
+    this.#signal = signal;
+    this.#idleTimer = timers.start(idleMsMax, () => this.#onIdle(idleMsMax));
+    signal.addEventListener("abort", this.#onAbort);
+    if (signal.aborted) this.#onAbort();
+  }
+
+  /**
+   * The next message, or undefined at the end of the stream.
+   * @throws {CacheError} of the first interruption, also for every later call.
+   */
+  next(): Promise<Request | undefined> {
+    // A promise for each message instead of one race against the interruption: a race would pile up reactions on a
+    // promise that lives as long as the stream.
+    return new Promise((resolve, reject) => {
+      if (this.#interruption !== undefined) return reject(this.#interruption);
+      this.#rejectPending = reject;
+      this.#requests.next().then(
+        (result) => {
+          this.#rejectPending = undefined;
+          resolve(result.done === true ? undefined : result.value);
+        },
+        (error: unknown) => {
+          this.#rejectPending = undefined;
+          reject(error);
+        },
+      );
+    });
+  }
+
+  /** A byte has come in. Messages without one are no progress (HAZARDS H14). */
+  noteProgress(): void {
+    this.#idleTimer.restart();
+  }
+
+  /** Makes the pending and every later `next` throw. Only the first interruption counts. */
+  interrupt(error: CacheError): void {
+    this.#interruption ??= error;
+    this.#rejectPending?.(this.#interruption);
+  }
+
+  [Symbol.dispose](): void {
+    this.#idleTimer.cancel();
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  readonly #onAbort = (): void => {
+    this.interrupt(new CacheError("cancelled", "the call was cancelled"));
+  };
+
+  #onIdle(idleMsMax: number): void {
+    // While nobody waits for the client, it is the server that is slow.
+    if (this.#rejectPending === undefined) return this.#idleTimer.restart();
+    this.interrupt(new CacheError("deadline_exceeded", `no byte of progress in ${idleMsMax / 1000} s`));
+  }
+}

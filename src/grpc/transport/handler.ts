@@ -1,0 +1,60 @@
+import type { Socket } from "node:net";
+
+/** What a handler knows of the call that it answers. */
+export interface CallContext {
+  /** `/package.Service/Method` */
+  readonly path: string;
+  /** `address:port` of the client. */
+  readonly peer: string;
+  /** First value of an ASCII header, lower-case name. */
+  header(name: string): string | undefined;
+  /** First value of a `-bin` header, decoded. */
+  binaryHeader(name: string): Uint8Array | undefined;
+  /** Aborted when the client cancels or vanishes, when the deadline passes, and when draining runs out of time. */
+  readonly signal: AbortSignal;
+}
+
+export type UnaryHandler<Request, Response> = (request: Request, call: CallContext) => Promise<Response>;
+/** The transport honours back-pressure between yields and calls `return()` when the client goes away. */
+export type ServerStreamHandler<Request, Response> = (request: Request, call: CallContext) => AsyncIterable<Response>;
+/** A handler may return before the last request was read: the transport then ends the call and discards the rest. */
+export type ClientStreamHandler<Request, Response> = (
+  requests: AsyncIterable<Request>,
+  call: CallContext,
+) => Promise<Response>;
+export type DuplexHandler<Request, Response> = (
+  requests: AsyncIterable<Request>,
+  call: CallContext,
+) => AsyncIterable<Response>;
+
+/** How one rpc looks on the wire. */
+export interface MethodDefinition<Request, Response> {
+  /** `/package.Service/Method` */
+  readonly path: string;
+  decodeRequest(bytes: Buffer): Request;
+  encodeResponse(response: Response): Buffer;
+}
+
+/** One rpc with its handler; the four kinds of gRPC calls. Handlers throw CacheError; the transport translates. */
+export type BoundMethod =
+  | { kind: "unary"; definition: MethodDefinition<unknown, unknown>; handler: UnaryHandler<unknown, unknown> }
+  | {
+      kind: "serverStream";
+      definition: MethodDefinition<unknown, unknown>;
+      handler: ServerStreamHandler<unknown, unknown>;
+    }
+  | {
+      kind: "clientStream";
+      definition: MethodDefinition<unknown, unknown>;
+      handler: ClientStreamHandler<unknown, unknown>;
+    }
+  | { kind: "duplex"; definition: MethodDefinition<unknown, unknown>; handler: DuplexHandler<unknown, unknown> };
+
+/** Carries bound methods over HTTP/2 connections that somebody else accepted. */
+export interface GrpcTransport {
+  /** Takes over a connection whose first bytes (the HTTP/2 preface) are still unread. */
+  accept(socket: Socket): void;
+  /** GOAWAY on every connection; resolves when the calls in flight are done, or cancels them at `deadlineMs`. */
+  drain(deadlineMs: number): Promise<void>;
+  readonly callsInFlight: number;
+}

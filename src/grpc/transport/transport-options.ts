@@ -1,0 +1,37 @@
+import type { FaultReporter } from "../grpc-status.ts";
+
+/** Told of every call of a bound method, for metrics. */
+export interface CallObserver {
+  started(path: string): void;
+  /** @param statusCode gRPC status code that ended the call, 1 or 4 also where the client ended it. */
+  finished(path: string, statusCode: number, durationMs: number): void;
+}
+
+/** What every transport can be told; each has a default in {@link TRANSPORT_DEFAULTS}, but for the two outlets. */
+export interface TransportOptions {
+  readonly reportFault: FaultReporter;
+  readonly observer?: CallObserver;
+  /** Largest request message; a larger one is refused by its length prefix with RESOURCE_EXHAUSTED. */
+  readonly messageBytesMax?: number;
+  /** Calls in flight on one connection; the client queues those beyond. */
+  readonly concurrentStreamsMax?: number;
+  /** How often a quiet connection is probed. */
+  readonly keepaliveIntervalMs?: number;
+  /** A connection is dropped when a probe stays unanswered for so long. */
+  readonly keepaliveTimeoutMs?: number;
+  /** Response bytes of one call that may wait for the client before its handler is held back. */
+  readonly sendBufferBytesMax?: number;
+  /** A call whose responses the client has not taken for so long ends with DEADLINE_EXCEEDED (BEHAVIOUR 3). */
+  readonly sendStallTimeoutMs?: number;
+}
+
+export const TRANSPORT_DEFAULTS = {
+  // Twice the announced batch total and room for digests: who exceeds the total a little gets a clear answer.
+  messageBytesMax: 8 * 1024 * 1024,
+  // Bazel has up to 675 writes in flight for one build, over as few connections as it is allowed.
+  concurrentStreamsMax: 4096,
+  keepaliveIntervalMs: 60_000,
+  keepaliveTimeoutMs: 20_000,
+  sendBufferBytesMax: 256 * 1024,
+  sendStallTimeoutMs: 60_000,
+} as const satisfies Partial<TransportOptions>;

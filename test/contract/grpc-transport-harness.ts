@@ -1,0 +1,87 @@
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { Client, type ClientOptions, credentials } from "@grpc/grpc-js";
+import type { BoundMethod, GrpcTransport } from "../../src/grpc/transport/handler.ts";
+import type { TransportOptions } from "../../src/grpc/transport/transport-options.ts";
+import type { TextHandlers } from "./grpc-transport-methods.ts";
+
+export type TransportFactory = (methods: readonly BoundMethod[], options: TransportOptions) => GrpcTransport;
+
+export interface HarnessOptions extends Partial<TransportOptions> {
+  /** Has the listener read the first bytes and put them back, as one that tells protocols apart does. */
+  readonly peek?: boolean;
+}
+
+/** Starts a transport that serves these handlers until the test is over. */
+export type StartTransport = (handlers: TextHandlers, options?: HarnessOptions) => Promise<TransportHarness>;
+
+/** A message that fills the flow-control window of a stream. */
+export const KIB_64 = "x".repeat(64 * 1024);
+/** For `vi.waitFor`: the timeout only guards against hangs. */
+export const WAIT = { timeout: 20_000, interval: 2 };
+
+/** A transport behind a TCP listener on a free port, and grpc-js clients for it. Closes all of it when disposed. */
+export class TransportHarness implements AsyncDisposable {
+  readonly transport: GrpcTransport;
+  /** Faults that were reported, as [reference, cause]. */
+  readonly faults: [string, unknown][] = [];
+  /** Connections of clients, as the listener accepted them. */
+  readonly sockets = new Set<Socket>();
+  readonly #listener: Server;
+  readonly #clients: Client[] = [];
+
+  static async start(
+    factory: TransportFactory,
+    methods: readonly BoundMethod[],
+    options: HarnessOptions = {},
+  ): Promise<TransportHarness> {
+    const harness = new TransportHarness(factory, methods, options);
+    harness.#listener.listen(0, "127.0.0.1");
+    await once(harness.#listener, "listening");
+    return harness;
+  }
+
+  private constructor(factory: TransportFactory, methods: readonly BoundMethod[], options: HarnessOptions) {
+    const { peek = false, ...transportOptions } = options;
+    this.transport = factory(methods, {
+      reportFault: (...fault) => this.faults.push(fault),
+      ...transportOptions,
+    });
+    this.#listener = createServer((socket) => {
+      this.sockets.add(socket);
+      socket.once("close", () => this.sockets.delete(socket));
+      if (peek) acceptAfterPeek(this.transport, socket);
+      else this.transport.accept(socket);
+    });
+  }
+
+  get port(): number {
+    return (this.#listener.address() as AddressInfo).port;
+  }
+
+  /** A client with a connection of its own. */
+  client(options: ClientOptions = {}): Client {
+    const client = new Client(`127.0.0.1:${this.port}`, credentials.createInsecure(), {
+      "grpc.use_local_subchannel_pool": 1,
+      ...options,
+    });
+    this.#clients.push(client);
+    return client;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) client.close();
+    await this.transport.drain(0);
+    for (const socket of this.sockets) socket.destroy();
+    this.#listener.close();
+    await once(this.#listener, "close");
+  }
+}
+
+function acceptAfterPeek(transport: GrpcTransport, socket: Socket): void {
+  socket.once("readable", () => {
+    const first = socket.read() as Buffer | null;
+    if (first !== null) socket.unshift(first);
+    transport.accept(socket);
+  });
+}

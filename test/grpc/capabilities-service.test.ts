@@ -1,0 +1,39 @@
+import { expect, test } from "vitest";
+import { type CapabilitiesOptions, capabilitiesService } from "../../src/grpc/capabilities-service.ts";
+import { serveMethods, serviceClient } from "./service-client.ts";
+
+async function capabilities(options: CapabilitiesOptions): Promise<unknown> {
+  const client = await serveMethods(capabilitiesService(options));
+  return serviceClient(client, "build.bazel.remote.execution.v2.Capabilities").unary("GetCapabilities", {
+    instance_name: "main",
+  });
+}
+
+test("what is implemented is announced, and nothing else", async () => {
+  expect(await capabilities({})).toEqual({
+    cache_capabilities: {
+      digest_functions: [1],
+      action_cache_update_capabilities: { update_enabled: true },
+      cache_priority_capabilities: null,
+      max_batch_total_size_bytes: 4_128_768,
+      symlink_absolute_path_strategy: 2,
+      supported_compressors: [],
+      supported_batch_update_compressors: [],
+      max_cas_blob_size_bytes: 0,
+      split_blob_support: false,
+      splice_blob_support: false,
+      fast_cdc_2020_params: null,
+      rep_max_cdc_params: null,
+    },
+    execution_capabilities: null,
+    deprecated_api_version: null,
+    low_api_version: { major: 2, minor: 0, patch: 0, prerelease: "" },
+    high_api_version: { major: 2, minor: 12, patch: 0, prerelease: "" },
+  });
+});
+
+test("a limit on the size of blobs is announced", async () => {
+  expect(await capabilities({ blobBytesMax: 5 * 2 ** 30 })).toMatchObject({
+    cache_capabilities: { max_cas_blob_size_bytes: 5 * 2 ** 30 },
+  });
+});

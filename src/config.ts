@@ -1,0 +1,134 @@
+import process from "node:process";
+import { stringify } from "yaml";
+import { type CommandName, type Flag, parseCommandLine } from "./config/command-line.ts";
+import { readConfigFile } from "./config/config-file.ts";
+import { type Config, defaultText, environmentName, type Option, type OptionName, OPTIONS } from "./config/options.ts";
+
+export type { Config } from "./config/options.ts";
+
+/** One effective value and where it came from: `flag --port`, `environment KURA_PORT`, `file <path>`, `default`. */
+export interface Setting {
+  readonly flag: string;
+  readonly text: string;
+  readonly source: string;
+}
+
+/** What the command line asks for. */
+export type Invocation =
+  | { readonly command: CommandName; readonly config: Config; readonly settings: readonly Setting[] }
+  /** `--help`, `--version`: print and exit 0. */
+  | { readonly command: "print"; readonly text: string }
+  /** Nothing can be done; every problem found, each a sentence. */
+  | { readonly command: "refuse"; readonly problems: readonly string[] };
+
+/**
+ * Reads the command line, the environment and the file named by `--config`, in this order of precedence.
+ * @param args without the interpreter and the script.
+ */
+export function loadConfig(
+  args: readonly string[] = process.argv.slice(2),
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Invocation {
+  const commandLine = parseCommandLine(args, describeFlags());
+  if (commandLine.kind === "print") return { command: "print", text: commandLine.text };
+
+  const problems = [...commandLine.problems];
+  const configPath = commandLine.flags.get("config") ?? nonEmpty(environment[environmentName("config")]);
+  const file = readConfigFile(configPath, new Set(Object.values(OPTIONS).map(({ flag }) => flag)));
+  problems.push(...file.problems);
+
+  const { values, settings } = resolveOptions((flag) => {
+    const label = environmentName(flag);
+    return (
+      asGiven(commandLine.flags.get(flag), `flag --${flag}`, `--${flag}`) ??
+      asGiven(nonEmpty(environment[label]), `environment ${label}`, label) ??
+      asGiven(file.values.get(flag), `file ${configPath}`, `${configPath}: ${flag}`)
+    );
+  }, problems);
+  // Each option of the table got a value, or else a problem, which is looked at below.
+  const config = values as Config;
+  if (problems.length === 0) problems.push(...conflictsIn(config));
+  return problems.length > 0 ? { command: "refuse", problems } : { command: commandLine.command, config, settings };
+}
+
+/** The effective options as a file that `--config` takes, each with its source as a comment. */
+export function formatSettings(settings: readonly Setting[]): string {
+  const lines = settings.map(({ flag, text, source }) => ({ line: stringify({ [flag]: text }).trimEnd(), source }));
+  const width = Math.max(...lines.map(({ line }) => line.length));
+  return lines.map(({ line, source }) => `${line.padEnd(width)}  # ${source}\n`).join("");
+}
+
+function describeFlags(): Flag[] {
+  const config = {
+    flag: "config",
+    placeholder: "FILE",
+    description: `YAML file with options by name, such as "port: 9092" (${environmentName("config")})`,
+  };
+  const described = Object.values<Option<unknown>>(OPTIONS).map((definition) => ({
+    flag: definition.flag,
+    placeholder: definition.kind.placeholder,
+    description: `${definition.help} (${environmentName(definition.flag)}, default: ${defaultText(definition)})`,
+  }));
+  return [...described, config];
+}
+
+interface GivenText {
+  readonly text: string;
+  readonly source: string;
+  /** Where to look for the value at fault. */
+  readonly label: string;
+}
+
+function asGiven(text: string | undefined, source: string, label: string): GivenText | undefined {
+  return text === undefined ? undefined : { text, source, label };
+}
+
+function resolveOptions(given: (flag: string) => GivenText | undefined, problems: string[]) {
+  const values: Record<string, unknown> = {};
+  const settings: Setting[] = [];
+  for (const [name, definition] of Object.entries(OPTIONS) as [OptionName, Option<unknown>][]) {
+    const { flag, kind } = definition;
+    const found = given(flag);
+    if (found === undefined) {
+      try {
+        values[name] = definition.defaultValue(values);
+        settings.push({ flag, text: kind.format(values[name]), source: "default" });
+      } catch (error) {
+        problems.push(`--${flag}: no default could be found, give one: ${messageOf(error)}`);
+      }
+      continue;
+    }
+    const parsed = kind.parse(found.text);
+    if (parsed === undefined) {
+      problems.push(`${found.label}: expected ${kind.expected}, got ${JSON.stringify(found.text)}`);
+    } else {
+      values[name] = parsed.value;
+      settings.push({ flag, text: found.text, source: found.source });
+    }
+  }
+  return { values, settings };
+}
+
+/** Values that are fine alone and not together. */
+function conflictsIn({ maxBytes, stagingDiskBytes, blobBytesMax }: Config): string[] {
+  const bytes = (value: number) => OPTIONS.maxBytes.kind.format(value);
+  const problems: string[] = [];
+  if (stagingDiskBytes >= maxBytes) {
+    problems.push(
+      `--staging-size: expected less than --max-size (${bytes(maxBytes)}), which it is part of, got ${bytes(stagingDiskBytes)}`,
+    );
+  }
+  if (blobBytesMax > maxBytes) {
+    problems.push(`--max-blob-size: expected at most --max-size (${bytes(maxBytes)}), got ${bytes(blobBytesMax)}`);
+  }
+  return problems;
+}
+
+/** An empty variable counts as unset: it is how many launchers write "no value". */
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

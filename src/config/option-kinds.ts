@@ -1,0 +1,141 @@
+import { isIP } from "node:net";
+import { resolve } from "node:path";
+
+/** How the values of an option are written: the text form of the command line, the environment and the file. */
+export interface OptionKind<T> {
+  /** Shown in `--help` and the README, such as `SIZE`. */
+  readonly placeholder: string;
+  /** Completes "expected …" in a problem report. */
+  readonly expected: string;
+  /** @returns undefined where `text` is no such value. */
+  parse(text: string): { readonly value: T } | undefined;
+  /** A text that `parse` reads back as the same value. */
+  format(value: T): string;
+}
+
+const KIB = 1024;
+/** Largest first, so that formatting finds the shortest exact text. */
+const SIZE_UNITS: readonly (readonly [string, number])[] = [
+  ["TiB", KIB ** 4],
+  ["GiB", KIB ** 3],
+  ["MiB", KIB ** 2],
+  ["KiB", KIB],
+  ["TB", 1e12],
+  ["GB", 1e9],
+  ["MB", 1e6],
+  ["KB", 1e3],
+  ["B", 1],
+];
+const DURATION_UNITS: readonly (readonly [string, number])[] = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["m", 60_000],
+  ["s", 1000],
+  ["ms", 1],
+];
+/** A timer holds 2^31-1 ms; what is longer would fire at once. */
+const DURATION_MS_MAX = 24 * 86_400_000;
+
+/** A whole number from `min` to `max`. */
+export function count(min: number, max: number): OptionKind<number> {
+  return {
+    placeholder: "N",
+    expected: `a whole number from ${min} to ${max}`,
+    parse: (text) => (/^\d{1,15}$/.test(text) ? within(Number(text), min, max) : undefined),
+    format: String,
+  };
+}
+
+/** A TCP port; 0 lets the system choose. */
+export const port: OptionKind<number> = {
+  ...count(0, 65_535),
+  placeholder: "PORT",
+  expected: "a port from 0 to 65535",
+};
+
+/** Bytes: a number with a unit such as KiB, MiB, GiB, TiB, or KB, MB, GB, TB, or none. A bare `G` is refused as ambiguous. */
+export function size(bytesMin: number): OptionKind<number> {
+  return {
+    placeholder: "SIZE",
+    expected: `a size such as 512MiB or 10GiB${bytesMin === 0 ? "" : `, at least ${formatWithUnit(bytesMin, SIZE_UNITS)}`}`,
+    parse: (text) => within(parseWithUnit(text, SIZE_UNITS, 1), bytesMin, Number.MAX_SAFE_INTEGER),
+    format: (value) => formatWithUnit(value, SIZE_UNITS),
+  };
+}
+
+/** A size, or `auto`, which is undefined and leaves the choice to the engine. */
+export function sizeOrAuto(bytesMin: number): OptionKind<number | undefined> {
+  const sized = size(bytesMin);
+  return {
+    placeholder: "SIZE",
+    expected: `"auto" or ${sized.expected}`,
+    parse: (text) => (text === "auto" ? { value: undefined } : sized.parse(text)),
+    format: (value) => (value === undefined ? "auto" : sized.format(value)),
+  };
+}
+
+/** Milliseconds, written with a unit: `500ms`, `30s`, `5m`, `3h`, `2d`. */
+export function duration(msMin: number): OptionKind<number> {
+  return {
+    placeholder: "TIME",
+    expected: `a duration such as 500ms, 30s or 3h, from ${formatWithUnit(msMin, DURATION_UNITS)} to 24d`,
+    parse: (text) => within(text === "0" ? 0 : parseWithUnit(text, DURATION_UNITS, undefined), msMin, DURATION_MS_MAX),
+    format: (value) => formatWithUnit(value, DURATION_UNITS),
+  };
+}
+
+/** One of a fixed set of words. */
+export function choice<const Word extends string>(...words: readonly Word[]): OptionKind<Word> {
+  return {
+    placeholder: words.join("|"),
+    expected: `one of ${words.join(", ")}`,
+    parse: (text) => {
+      const word = words.find((candidate) => candidate === text);
+      return word === undefined ? undefined : { value: word };
+    },
+    format: (value) => value,
+  };
+}
+
+/** A path; relative ones are taken from the working directory. The value is absolute. */
+export const path: OptionKind<string> = {
+  placeholder: "PATH",
+  expected: "a path",
+  parse: (text) => (text === "" || text.includes("\0") ? undefined : { value: resolve(text) }),
+  format: (value) => value,
+};
+
+const HOST_NAME = /^(?!-)[A-Za-z0-9_.-]{1,253}$/;
+
+/** An address or a name to bind; IPv6 with or without brackets. */
+export const host: OptionKind<string> = {
+  placeholder: "HOST",
+  expected: "an IP address or a host name",
+  parse: (text) => {
+    const bare = text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text;
+    return isIP(bare) !== 0 || HOST_NAME.test(bare) ? { value: bare } : undefined;
+  },
+  format: (value) => value,
+};
+
+function within(value: number | undefined, min: number, max: number): { value: number } | undefined {
+  return value !== undefined && value >= min && value <= max ? { value } : undefined;
+}
+
+function parseWithUnit(
+  text: string,
+  units: readonly (readonly [string, number])[],
+  withoutUnit: number | undefined,
+): number | undefined {
+  const match = /^(\d{1,16}(?:\.\d{1,6})?) ?([A-Za-z]*)$/.exec(text);
+  if (match === null) return undefined;
+  const [, digits = "", unit = ""] = match;
+  const factor = unit === "" ? withoutUnit : units.find(([name]) => name.toLowerCase() === unit.toLowerCase())?.[1];
+  return factor === undefined ? undefined : Math.round(Number(digits) * factor);
+}
+
+/** In the largest unit that divides the value, so that nothing is rounded. */
+function formatWithUnit(value: number, units: readonly (readonly [string, number])[]): string {
+  const unit = units.find(([, factor]) => value !== 0 && value % factor === 0);
+  return unit === undefined ? String(value) : `${value / unit[1]}${unit[0]}`;
+}

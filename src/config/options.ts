@@ -1,0 +1,160 @@
+import { availableParallelism } from "node:os";
+import { descriptorLimit } from "./descriptor-limit.ts";
+import { fileSystemRoomBytes } from "./file-system-room.ts";
+import { choice, count, duration, host, type OptionKind, path, port, size, sizeOrAuto } from "./option-kinds.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** What the defaults of later options are computed from; undefined where the value given was refused. */
+interface EarlierValues {
+  readonly directory?: string;
+  readonly maxBytes?: number;
+}
+
+/** One option: the command line, the environment, the file, the checks and the README table all come from this. */
+export interface Option<T> {
+  /** Name on the command line without dashes, and the key in the file. The environment has {@link environmentName}. */
+  readonly flag: string;
+  readonly kind: OptionKind<T>;
+  readonly defaultValue: (earlier: EarlierValues) => T;
+  /** The default in words where it depends on the machine or on other options. */
+  readonly defaultText?: string;
+  readonly help: string;
+}
+
+function option<T>(definition: Option<T>): Option<T> {
+  return definition;
+}
+
+/** Every option, in the order of help and README. Defaults may look at the options before them. */
+export const OPTIONS = {
+  host: option({
+    flag: "host",
+    kind: host,
+    defaultValue: () => "127.0.0.1",
+    help: "address to listen on; anything but loopback is reachable by others, and there is no authentication yet",
+  }),
+  port: option({
+    flag: "port",
+    kind: port,
+    defaultValue: () => 9092,
+    help: "port for gRPC and HTTP; 0 picks a free one",
+  }),
+  directory: option({
+    flag: "dir",
+    kind: path,
+    defaultValue: () => path.parse("./data")?.value ?? "",
+    defaultText: "./data",
+    help: "data directory; one process at a time",
+  }),
+  maxBytes: option({
+    flag: "max-size",
+    kind: size(32 * MIB),
+    defaultValue: ({ directory }) => (directory === undefined ? 0 : fourFifthsOfRoom(directory)),
+    defaultText: "4/5 of the room in its file system",
+    help: "disk space the cache may take, uploads in progress included; the oldest entries make room for new ones",
+  }),
+  shardCount: option({
+    flag: "shards",
+    kind: count(1, 64),
+    defaultValue: () => Math.min(64, Math.max(2, availableParallelism())),
+    defaultText: "one per CPU, at least 2",
+    help: "writing threads; may change from run to run on the same data",
+  }),
+  durability: option({
+    flag: "durability",
+    kind: choice("commit", "relaxed"),
+    defaultValue: () => "commit" as const,
+    help: "commit: acknowledged once synced to disk; relaxed: acknowledged at once, synced about every second",
+  }),
+  blobBytesMax: option({
+    flag: "max-blob-size",
+    kind: size(0),
+    defaultValue: () => 0,
+    help: "largest blob taken; 0: whatever --staging-size and half of --max-size have room for",
+  }),
+  stagingMemoryBytes: option({
+    flag: "staging-memory",
+    kind: size(MIB),
+    defaultValue: () => 64 * MIB,
+    help: "memory for uploads of small blobs in progress",
+  }),
+  stagingDiskBytes: option({
+    flag: "staging-size",
+    kind: size(KIB),
+    defaultValue: ({ maxBytes = 0 }) => Math.floor(maxBytes / 4 / KIB) * KIB,
+    defaultText: "1/4 of --max-size",
+    help: "part of --max-size for uploads of large blobs in progress",
+  }),
+  minLeaseMs: option({
+    flag: "min-lease",
+    kind: duration(0),
+    defaultValue: () => 3 * 3_600_000,
+    help: "how long a blob that a client was told is present stays at the least",
+  }),
+  segmentBytesMax: option({
+    flag: "segment-size",
+    kind: sizeOrAuto(64 * KIB),
+    defaultValue: () => undefined,
+    help: "size at which a segment file is sealed; auto: from --max-size and --shards",
+  }),
+  messageBytesMax: option({
+    flag: "max-message-size",
+    kind: size(4 * MIB),
+    defaultValue: () => 8 * MIB,
+    help: "largest gRPC message taken; longer ones are refused unread",
+  }),
+  connectionCountMax: option({
+    flag: "max-connections",
+    kind: count(1, 1_000_000),
+    // The other half is for segments and uploads (HAZARDS H9).
+    defaultValue: () => Math.min(4096, Math.ceil(descriptorLimit() / 2)),
+    defaultText: "4096, or half of the file descriptors allowed",
+    help: "open connections; further ones are closed at once",
+  }),
+  uploadIdleTimeoutMs: option({
+    flag: "upload-idle-timeout",
+    kind: duration(1),
+    defaultValue: () => 60_000,
+    help: "an upload that makes no progress for this long is ended",
+  }),
+  drainTimeoutMs: option({
+    flag: "drain-timeout",
+    kind: duration(0),
+    defaultValue: () => 30_000,
+    help: "time for calls in flight to finish after SIGTERM",
+  }),
+  logLevel: option({
+    flag: "log-level",
+    kind: choice("fatal", "error", "warn", "info", "debug", "trace", "silent"),
+    defaultValue: () => "info" as const,
+    help: "least severe message to log (to stderr)",
+  }),
+  logFormat: option({
+    flag: "log-format",
+    kind: choice("auto", "json", "text"),
+    defaultValue: () => "auto" as const,
+    help: "json: one object a line; text: for people; auto: text on a terminal, else json",
+  }),
+};
+
+export type OptionName = keyof typeof OPTIONS;
+type OptionValue<O> = O extends Option<infer T> ? T : never;
+
+/** Effective values, checked. Names carry the units. */
+export type Config = { readonly [Name in OptionName]: OptionValue<(typeof OPTIONS)[Name]> };
+
+/** The environment variable of an option: `--max-size` is `KURA_MAX_SIZE`. */
+export function environmentName(flag: string): string {
+  return `KURA_${flag.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** The default as help and README show it. */
+export function defaultText({ defaultText: inWords, defaultValue, kind }: Option<unknown>): string {
+  return inWords ?? kind.format(defaultValue({}));
+}
+
+function fourFifthsOfRoom(directory: string): number {
+  return Math.max(32 * MIB, Math.floor((fileSystemRoomBytes(directory) * 4) / 5 / MIB) * MIB);
+}

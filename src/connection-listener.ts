@@ -1,0 +1,133 @@
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+
+/** How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4). */
+const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+
+export type ConnectionProtocol = "http1" | "http2";
+
+export interface ConnectionListenerOptions {
+  /** Takes over a connection; what was read to recognise it is unread again. */
+  readonly onConnection: Readonly<Record<ConnectionProtocol, (socket: Socket) => void>>;
+  /** Open connections at the most; further ones are closed as soon as they are accepted. */
+  readonly connectionCountMax: number;
+  /** A connection that has not shown its protocol after this long is closed. */
+  readonly prefaceTimeoutMs: number;
+  /** Told of each connection that was not taken for want of room or of a descriptor. */
+  readonly onRefused?: () => void;
+}
+
+/**
+ * One TCP port for gRPC and HTTP/1.1 (DESIGN 10). It accepts, looks at the first bytes, and hands over:
+ *
+ *     accept ─► peek ─┬─ 24 bytes of preface ─► http2
+ *                     ├─ anything else ───────► http1 (which answers garbage with 400)
+ *                     └─ nothing in time ─────► closed
+ *
+ * It keeps every socket until it is closed, so that closing the listener leaves none behind.
+ */
+export class ConnectionListener {
+  readonly #options: ConnectionListenerOptions;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  /** Those of the sockets that are not handed over yet. */
+  readonly #undecided = new Set<Socket>();
+  #onEmpty: (() => void) | undefined;
+
+  constructor(options: ConnectionListenerOptions) {
+    this.#options = options;
+    // Half-open: an HTTP/1 client may end its side after the request and still wants the answer.
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#take(socket));
+    this.#server.maxConnections = options.connectionCountMax;
+    this.#server.on("drop", () => options.onRefused?.());
+  }
+
+  get connectionCount(): number {
+    return this.#sockets.size;
+  }
+
+  /** @throws the system's error, such as EADDRINUSE. */
+  async listen(host: string, port: number): Promise<AddressInfo> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject);
+    this.#server.listen({ host, port }, resolve);
+    await promise;
+    this.#server.off("error", reject);
+    // A failed accept, for want of a descriptor say, is one connection less and not the end of the process (H9).
+    this.#server.on("error", () => this.#options.onRefused?.());
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("a TCP server has an address and a port");
+    return address;
+  }
+
+  /**
+   * Stops accepting at once. Resolves when every connection handed over is closed, and closes those that are left
+   * after `deadlineMs` milliseconds; connections that are still being looked at are closed now.
+   */
+  async close(deadlineMs: number): Promise<void> {
+    if (this.#server.listening) this.#server.close();
+    for (const socket of this.#undecided) socket.destroy();
+    await this.#becomeEmpty(deadlineMs);
+    for (const socket of this.#sockets) socket.destroy();
+    await this.#becomeEmpty(undefined);
+  }
+
+  async #becomeEmpty(deadlineMs: number | undefined): Promise<void> {
+    if (this.#sockets.size === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onEmpty = resolve;
+    const timer = deadlineMs === undefined ? undefined : setTimeout(resolve, deadlineMs);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  #take(socket: Socket): void {
+    this.#sockets.add(socket);
+    this.#undecided.add(socket);
+    const timer = setTimeout(() => socket.destroy(), this.#options.prefaceTimeoutMs);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      this.#undecided.delete(socket);
+      this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) this.#onEmpty?.();
+    });
+    // A reset before or between the owners of the socket must not end the process; 'close' follows and cleans up.
+    socket.on("error", () => {});
+    peekProtocol(socket, (protocol) => {
+      clearTimeout(timer);
+      this.#undecided.delete(socket);
+      this.#options.onConnection[protocol](socket);
+    });
+  }
+}
+
+/** Reads until the protocol is clear, unreads all of it, and calls back; never calls back if the client ends before. */
+function peekProtocol(socket: Socket, onDecided: (protocol: ConnectionProtocol) => void): void {
+  let seen = Buffer.alloc(0);
+  const onReadable = (): void => {
+    for (let chunk = readChunk(socket); chunk !== null; chunk = readChunk(socket)) seen = Buffer.concat([seen, chunk]);
+    const protocol = protocolOf(seen);
+    if (protocol === undefined) return;
+    socket.off("readable", onReadable);
+    socket.off("end", onEnd);
+    // An HTTP/2 session does not answer a half-closed client; without this its connection would stay for good.
+    if (protocol === "http2") socket.allowHalfOpen = false;
+    socket.unshift(seen);
+    onDecided(protocol);
+  };
+  const onEnd = (): void => {
+    socket.destroy();
+  };
+  socket.on("readable", onReadable);
+  socket.once("end", onEnd);
+}
+
+function readChunk(socket: Socket): Buffer | null {
+  return socket.read() as Buffer | null;
+}
+
+/** @returns undefined while the bytes may still become the preface. */
+function protocolOf(seen: Buffer): ConnectionProtocol | undefined {
+  const comparedBytes = Math.min(seen.length, HTTP2_PREFACE.length);
+  if (!seen.subarray(0, comparedBytes).equals(HTTP2_PREFACE.subarray(0, comparedBytes))) return "http1";
+  return comparedBytes === HTTP2_PREFACE.length ? "http2" : undefined;
+}

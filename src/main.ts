@@ -1,0 +1,66 @@
+import { constants } from "node:os";
+import process from "node:process";
+import { systemClock } from "./clock.ts";
+import { type Config, formatSettings, loadConfig } from "./config.ts";
+import { createLogger } from "./observability/logger.ts";
+import { startServer } from "./server.ts";
+import { VERSION } from "./version.ts";
+
+const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
+/** Ctrl-C under `npm start` arrives twice: the terminal sends it to every process, and npm passes it on. */
+const SIGNAL_ECHO_MS = 100;
+
+/** @returns the exit code. */
+async function main(): Promise<number> {
+  const invocation = loadConfig();
+  switch (invocation.command) {
+    case "print":
+      process.stdout.write(invocation.text);
+      return 0;
+    case "refuse":
+      process.stderr.write(`kura: cannot start\n${invocation.problems.map((line) => `  ${line}\n`).join("")}`);
+      return 1;
+    case "config":
+      process.stdout.write(formatSettings(invocation.settings));
+      return 0;
+    case "serve":
+      return await serve(invocation.config);
+  }
+}
+
+async function serve(config: Config): Promise<number> {
+  const logger = createLogger({ level: config.logLevel, format: config.logFormat });
+  process.on("uncaughtExceptionMonitor", (error) => logger.fatal({ error }, "the process ends"));
+  // Before the start, so that a signal that comes meanwhile stops the server as soon as it runs.
+  const stopped = nextStopSignal();
+  try {
+    const server = await startServer(config, { logger });
+    process.stdout.write(`kura ${VERSION} listening on ${server.endpoint}\n`);
+    logger.info({ signal: await stopped }, "draining; a second signal ends the process at once");
+    await server.close();
+    logger.info("closed");
+    return 0;
+  } catch (error) {
+    logger.debug({ error }, "failed");
+    process.stderr.write(`kura: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  }
+}
+
+/** Resolves with the first signal. The second one ends the process, with the exit code that shells give to it. */
+function nextStopSignal(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  let firstAtMs: number | undefined;
+  for (const name of STOP_SIGNALS) {
+    process.on(name, () => {
+      const nowMs = systemClock.monotonicMs();
+      firstAtMs ??= nowMs;
+      if (nowMs - firstAtMs > SIGNAL_ECHO_MS) process.exit(128 + constants.signals[name]);
+      resolve(name);
+    });
+  }
+  return promise;
+}
+
+// Explicitly: a handle that somebody forgot must not keep a closed server from ending.
+process.exit(await main());

@@ -1,0 +1,157 @@
+import type { CacheMeter } from "../cache/cache-meter.ts";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+
+interface Declaration {
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+/** Every metric of the process but the engine's, declared once. Units are in the names; times are seconds. */
+const METRICS = {
+  rpcCalls: {
+    type: "counter",
+    name: "kura_rpc_calls_total",
+    help: "gRPC calls ended, by method and status (ok, notFound, unavailable, ...)",
+    labels: ["method", "status"],
+  },
+  rpcSeconds: {
+    type: "histogram",
+    name: "kura_rpc_duration_seconds",
+    help: "Time from the start of a gRPC call to its end",
+    labels: ["method"],
+  },
+  rpcInFlight: { type: "gauge", name: "kura_rpc_in_flight", help: "gRPC calls being answered", labels: [] },
+  httpRequests: {
+    type: "counter",
+    name: "kura_http_requests_total",
+    help: "HTTP/1.1 requests answered, by method and status",
+    labels: ["method", "status"],
+  },
+  lookups: {
+    type: "counter",
+    name: "kura_lookups_total",
+    help: "Look-ups by kind (cas, ac, find_missing) and result (hit, miss)",
+    labels: ["kind", "result"],
+  },
+  bytes: {
+    type: "counter",
+    name: "kura_bytes_total",
+    help: "Bytes of values by kind (cas, ac) and direction (read, written)",
+    labels: ["kind", "direction"],
+  },
+  connections: { type: "gauge", name: "kura_connections", help: "Open TCP connections", labels: [] },
+  connectionsAccepted: {
+    type: "counter",
+    name: "kura_connections_accepted_total",
+    help: "Connections by protocol (http1, http2)",
+    labels: ["protocol"],
+  },
+  connectionsRefused: {
+    type: "counter",
+    name: "kura_connections_refused_total",
+    help: "Connections closed at once because --max-connections were open",
+    labels: [],
+  },
+  info: {
+    type: "gauge",
+    name: "kura_info",
+    help: "Always 1; the labels describe the process",
+    labels: ["version", "durability"],
+  },
+  ready: { type: "gauge", name: "kura_ready", help: "1 while /readyz answers 200, else 0", labels: [] },
+  residentBytes: {
+    type: "gauge",
+    name: "kura_resident_memory_bytes",
+    help: "Resident set size of the process",
+    labels: [],
+  },
+} as const satisfies Record<string, Declaration>;
+
+/** From a look-up in memory to a large blob over a slow line. */
+const DURATION_BUCKETS_SECONDS = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+];
+
+interface Instrument<Label extends string> {
+  readonly counter: Counter<Label>;
+  readonly gauge: Gauge<Label>;
+  readonly histogram: Histogram<Label>;
+}
+type Declared = typeof METRICS;
+type Instruments = {
+  readonly [Name in keyof Declared]: Instrument<Declared[Name]["labels"][number]>[Declared[Name]["type"]];
+};
+
+/** What the engine tells about itself: its numbers by camel-case name, and those of each shard. */
+export interface EngineFigures {
+  readonly shards: readonly object[];
+}
+
+/** The metrics of one server, in a registry of its own, so that two servers in one process do not meet. */
+export class Metrics implements CacheMeter {
+  readonly registry = new Registry();
+  readonly instruments: Instruments;
+  readonly #collectors: (() => void)[] = [];
+
+  constructor() {
+    const made = Object.entries<Declaration>(METRICS).map(([name, declaration]) => [name, this.#make(declaration)]);
+    this.instruments = Object.fromEntries(made) as Instruments;
+  }
+
+  /** Runs before every scrape, for values that are looked up rather than counted. */
+  onScrape(collect: () => void): void {
+    this.#collectors.push(collect);
+  }
+
+  countLookups(...[kind, result, count]: Parameters<CacheMeter["countLookups"]>): void {
+    this.instruments.lookups.inc({ kind, result }, count);
+  }
+
+  countBytes(...[kind, direction, bytes]: Parameters<CacheMeter["countBytes"]>): void {
+    this.instruments.bytes.inc({ kind, direction }, bytes);
+  }
+
+  /** Each number becomes a gauge `kura_engine_<snake_case>`; those of shards have the label `shard`. */
+  setEngineFigures(figures: EngineFigures): void {
+    for (const [name, value] of Object.entries(figures)) {
+      if (typeof value === "number") this.#engineGauge(snakeCase(name), []).set(value);
+    }
+    for (const [shard, shardFigures] of figures.shards.entries()) {
+      for (const [name, value] of Object.entries(shardFigures)) {
+        this.#engineGauge(`shard_${snakeCase(name)}`, ["shard"]).set({ shard: String(shard) }, value);
+      }
+    }
+  }
+
+  /** Prometheus text format. */
+  async scrape(): Promise<string> {
+    for (const collect of this.#collectors) collect();
+    return await this.registry.metrics();
+  }
+
+  #engineGauge(name: string, labelNames: readonly string[]): Gauge {
+    const metricName = `kura_engine_${name}`;
+    const existing = this.registry.getSingleMetric(metricName);
+    if (existing instanceof Gauge) return existing;
+    const help = `Storage engine: ${name.replaceAll("_", " ")}`;
+    return new Gauge({ name: metricName, help, labelNames, registers: [this.registry] });
+  }
+
+  #make({ type, name, help, labels }: Declaration): Counter | Gauge | Histogram {
+    const options = { name, help, labelNames: labels, registers: [this.registry] };
+    switch (type) {
+      case "counter":
+        return new Counter(options);
+      case "gauge":
+        return new Gauge(options);
+      case "histogram":
+        return new Histogram({ ...options, buckets: DURATION_BUCKETS_SECONDS });
+    }
+  }
+}
+
+function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

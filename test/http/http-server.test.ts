@@ -1,0 +1,207 @@
+import { once } from "node:events";
+import { Agent, get } from "node:http";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { afterEach, describe, expect, it } from "vitest";
+import { CacheError } from "../../src/cache/cache-error.ts";
+import { HttpServer, type HttpServerLimits } from "../../src/http/http-server.ts";
+import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
+import { statusRoutes } from "../../src/http/status-routes.ts";
+import { Metrics } from "../../src/observability/metrics.ts";
+import { Readiness } from "../../src/readiness.ts";
+
+describe("HttpServer", () => {
+  let readiness: Readiness;
+  const faults: [string, unknown][] = [];
+  let listener: Server | undefined;
+  let server: HttpServer;
+  let origin = "";
+
+  async function listen(routes: HttpRoutes = () => {}, limits: Partial<HttpServerLimits> = {}): Promise<string> {
+    readiness = new Readiness();
+    const metrics = new Metrics();
+    const status = statusRoutes({ readiness, metrics, describe: () => ({ version: "1.2.3" }) });
+    server = new HttpServer({
+      routes: [status, routes],
+      metrics,
+      limits,
+      reportFault: (reference, cause) => faults.push([reference, cause]),
+    });
+    listener = createServer({ allowHalfOpen: true }, (socket) => server.accept(socket));
+    await once(listener.listen(0, "127.0.0.1"), "listening");
+    const address = listener.address();
+    if (address === null || typeof address === "string") throw new Error("no port");
+    origin = `http://127.0.0.1:${address.port}`;
+    return origin;
+  }
+
+  async function dial(): Promise<Socket> {
+    const socket = connect(Number(new URL(origin).port), "127.0.0.1");
+    await once(socket, "connect");
+    return socket;
+  }
+
+  afterEach(() => {
+    server.drain();
+    listener?.close();
+  });
+
+  it("says that it is alive whatever its readiness", async () => {
+    await listen();
+    expect((await fetch(`${origin}/healthz`)).status).toBe(200);
+  });
+
+  it("follows the readiness at /readyz and gives the reason", async () => {
+    await listen();
+    const ask = async () => {
+      const response = await fetch(`${origin}/readyz`);
+      return [response.status, await response.text()];
+    };
+    expect(await ask()).toEqual([503, "starting: the store is being opened\n"]);
+    readiness.serve();
+    expect(await ask()).toEqual([200, "serving\n"]);
+    readiness.serveReadsOnly("the disk fails");
+    expect(await ask()).toEqual([503, "read-only: the disk fails\n"]);
+    readiness.serve();
+    expect((await ask())[0]).toBe(200);
+    readiness.drain();
+    readiness.serve();
+    expect(await ask()).toEqual([503, "draining: the process is about to exit\n"]);
+  });
+
+  it("describes itself as JSON at /status", async () => {
+    await listen();
+    const response = await fetch(`${origin}/status`);
+    expect(response.headers.get("content-type")).toBe("application/json");
+    expect(await response.json()).toMatchObject({ version: "1.2.3", state: "starting" });
+  });
+
+  it("counts its own requests at /metrics", async () => {
+    await listen();
+    await (await fetch(`${origin}/nothing-here`)).text();
+    const response = await fetch(`${origin}/metrics`);
+    expect(response.headers.get("content-type")).toContain("text/plain; version=0.0.4");
+    expect(await response.text()).toMatch(/^kura_http_requests_total\{method="GET",status="404"\} 1$/m);
+  });
+
+  it("answers HEAD like GET, with the length and without the body", async () => {
+    await listen();
+    const socket = await dial();
+    socket.end("HEAD /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    const answer = await text(socket);
+    expect(answer).toContain("HTTP/1.1 200 OK");
+    expect(answer).toContain("content-length: 6");
+    expect(answer.endsWith("\r\n\r\n")).toBe(true);
+  });
+
+  it("answers an unknown path with 404", async () => {
+    await listen();
+    const response = await fetch(`${origin}/nope?x=1`);
+    expect([response.status, await response.text()]).toEqual([404, 'path: nothing is at "/nope?x=1"\n']);
+  });
+
+  it("answers another method with 405 and the allowed ones", async () => {
+    await listen((router) => router.route("PUT", "/healthz", ({ response }) => sendText(response, 200, "put\n")));
+    const response = await fetch(`${origin}/healthz`, { method: "DELETE" });
+    expect([response.status, response.headers.get("allow")]).toEqual([405, "GET, HEAD, PUT"]);
+    const odd = await fetch(`${origin}/metrics`, { method: "PROPFIND" });
+    expect([odd.status, odd.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
+  });
+
+  it("answers broken percent-encoding with 400", async () => {
+    await listen();
+    const response = await fetch(`${origin}/%zz`);
+    expect([response.status, await response.text()]).toEqual([
+      400,
+      'path: expected valid percent-encoding, got "/%zz"\n',
+    ]);
+  });
+
+  it("turns a CacheError into its status, with Retry-After where it passes by itself", async () => {
+    await listen((router) =>
+      router.route("GET", "/busy/:name", async ({ params }) => {
+        throw new CacheError("resource_exhausted", `${params["name"]} is busy`, { retryAfterMs: 1500 });
+      }),
+    );
+    const response = await fetch(`${origin}/busy/staging`);
+    expect([response.status, response.headers.get("retry-after"), await response.text()]).toEqual([
+      429,
+      "2",
+      "staging is busy\n",
+    ]);
+  });
+
+  it("answers an unknown fault with 500 and a reference, keeps the cause to itself, and goes on", async () => {
+    await listen((router) =>
+      router.route("GET", "/fault", () => {
+        throw new TypeError("secret path /var/lib");
+      }),
+    );
+    const response = await fetch(`${origin}/fault`);
+    const body = await response.text();
+    const [reference, cause] = faults.at(-1) ?? [];
+    expect([response.status, body]).toEqual([500, `internal error, reference ${reference}\n`]);
+    expect(String(cause)).toContain("secret path");
+    expect((await fetch(`${origin}/healthz`)).status).toBe(200);
+  });
+
+  it("breaks the connection when an answer fails halfway", async () => {
+    await listen((router) =>
+      router.route("GET", "/half", ({ response }) => {
+        response.writeHead(200, { "content-length": 10 });
+        response.write("12345");
+        throw new Error("the rest is gone");
+      }),
+    );
+    const outcome = fetch(`${origin}/half`).then((response) => response.text());
+    await expect(outcome).rejects.toThrow("terminated");
+  });
+
+  it("closes a connection that sends its headers too slowly", async () => {
+    await listen(undefined, { headersTimeoutMs: 20 });
+    const socket = await dial();
+    socket.write("GET /healthz HTTP/1.1\r\nx: ");
+    expect(await text(socket)).toContain("408 Request Timeout");
+  });
+
+  it("refuses headers over the limit with 431", async () => {
+    await listen(undefined, { headerBytesMax: 1024 });
+    const socket = await dial();
+    socket.write(`GET /healthz HTTP/1.1\r\nx: ${"y".repeat(2048)}\r\n\r\n`);
+    expect(await text(socket)).toContain("431 Request Header Fields Too Large");
+  });
+
+  it("closes a kept-alive connection that stays unused", async () => {
+    await listen(undefined, { keepAliveTimeoutMs: 1 });
+    const socket = await dial();
+    socket.write("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
+    expect(await text(socket)).toContain("alive");
+  });
+
+  it("finishes the answer under way when it drains, then closes, and closes idle connections at once", async () => {
+    const arrived = Promise.withResolvers<void>();
+    const release = Promise.withResolvers<void>();
+    await listen((router) =>
+      router.route("GET", "/slow", async ({ response }) => {
+        arrived.resolve();
+        await release.promise;
+        sendText(response, 200, "done\n");
+      }),
+    );
+    const agent = new Agent({ keepAlive: true });
+    const [idle] = (await once(get(`${origin}/healthz`, { agent }), "response")) as [NodeJS.ReadableStream];
+    await text(idle);
+    const busy = await dial();
+    busy.write("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n");
+    await arrived.promise;
+    server.drain();
+    const late = await dial();
+    expect(await text(late.on("error", () => {})).catch(() => "")).toBe("");
+    release.resolve();
+    const answer = await text(busy);
+    expect(answer).toContain("connection: close");
+    expect(answer).toContain("done");
+    listener?.close();
+    await once(listener ?? agent, "close");
+  });
+});

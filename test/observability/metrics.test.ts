@@ -1,0 +1,53 @@
+import { describe, expect, it } from "vitest";
+import { createCallMetrics } from "../../src/observability/call-metrics.ts";
+import { Metrics } from "../../src/observability/metrics.ts";
+
+describe("Metrics", () => {
+  it("counts calls by method and status, and times them", async () => {
+    const metrics = new Metrics();
+    const calls = createCallMetrics(metrics);
+    for (const [code, durationMs] of [
+      [0, 3],
+      [5, 40],
+      [99, 1],
+    ] as const) {
+      calls.started("/a.B/C");
+      calls.finished("/a.B/C", code, durationMs);
+    }
+    calls.started("/a.B/C");
+    const text = await metrics.scrape();
+    expect(text).toContain('kura_rpc_calls_total{method="/a.B/C",status="ok"} 1');
+    expect(text).toContain('kura_rpc_calls_total{method="/a.B/C",status="notFound"} 1');
+    expect(text).toContain('kura_rpc_calls_total{method="/a.B/C",status="99"} 1');
+    expect(text).toContain('kura_rpc_duration_seconds_bucket{le="0.005",method="/a.B/C"} 2');
+    expect(text).toContain("kura_rpc_in_flight 1");
+  });
+
+  it("counts look-ups and bytes by kind", async () => {
+    const metrics = new Metrics();
+    metrics.countLookups("find_missing", "miss", 7);
+    metrics.countBytes("cas", "written", 1000);
+    const text = await metrics.scrape();
+    expect(text).toContain('kura_lookups_total{kind="find_missing",result="miss"} 7');
+    expect(text).toContain('kura_bytes_total{kind="cas",direction="written"} 1000');
+  });
+
+  it("looks up what the engine says at each scrape, with a label for each shard", async () => {
+    const metrics = new Metrics();
+    const figures = { bytesUsed: 0, shards: [{ syncsDone: 4 }, { syncsDone: 5 }] };
+    metrics.onScrape(() => {
+      figures.bytesUsed++;
+      metrics.setEngineFigures(figures);
+    });
+    await metrics.scrape();
+    const text = await metrics.scrape();
+    expect(text).toContain("kura_engine_bytes_used 2");
+    expect(text).toContain('kura_engine_shard_syncs_done{shard="1"} 5');
+  });
+
+  it("keeps two servers in one process apart", async () => {
+    const [one, other] = [new Metrics(), new Metrics()];
+    one.countLookups("ac", "hit", 1);
+    expect(await other.scrape()).not.toContain('kind="ac"');
+  });
+});

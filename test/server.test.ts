@@ -1,0 +1,219 @@
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { connect, type Socket } from "node:net";
+import { Client, type ClientReadableStream, credentials, status } from "@grpc/grpc-js";
+import { pino } from "pino";
+import { afterEach, describe, expect, it } from "vitest";
+import { casKey } from "../src/cache/entry-key.ts";
+import { type Config, loadConfig } from "../src/config.ts";
+import { type HealthCheckResponse, SERVING_STATUS } from "../src/grpc/health-messages.ts";
+import { serviceDefinition } from "../src/grpc/proto-definitions.ts";
+import { type KuraServer, startServer } from "../src/server.ts";
+import { CacheClient, digestOf } from "./support/cache-client.ts";
+import { MemoryEngine } from "./support/memory-engine.ts";
+import { StalledUpload } from "./support/stalled-upload.ts";
+
+const BLOB = Buffer.alloc(100_000, "kura");
+
+function testConfig(...args: string[]): Config {
+  const invocation = loadConfig(["--port", "0", "--dir", "/nonexistent", "--max-size", "1GiB", ...args], {});
+  if (invocation.command !== "serve") throw new Error(JSON.stringify(invocation));
+  return invocation.config;
+}
+
+describe("KuraServer", () => {
+  const openServers: KuraServer[] = [];
+  let engine = new MemoryEngine();
+
+  async function start(config: Config = testConfig(), opening: Promise<void> = Promise.resolve()): Promise<KuraServer> {
+    engine = new MemoryEngine();
+    const openEngine = async (): Promise<MemoryEngine> => {
+      await opening;
+      return engine;
+    };
+    const server = await startServer(config, { logger: pino({ level: "silent" }), openEngine });
+    openServers.push(server);
+    return server;
+  }
+
+  afterEach(async () => {
+    for (const server of openServers.splice(0)) await server.close(0);
+  });
+
+  it("serves gRPC and HTTP on the port that it reports", async () => {
+    const { endpoint } = await start();
+    using client = new CacheClient(endpoint);
+    expect(await client.write(BLOB)).toBe(BLOB.length);
+    expect(await client.read(digestOf(BLOB))).toEqual(BLOB);
+    expect((await fetch(`http://${endpoint}/readyz`)).status).toBe(200);
+    const response: unknown = await (await fetch(`http://${endpoint}/status`)).json();
+    expect(response).toMatchObject({
+      state: "serving",
+      address: endpoint,
+      durability: "commit",
+      limits: { maxBytes: 1024 ** 3 },
+      engine: { shards: [{ syncs: 1 }, { syncs: 2 }] },
+    });
+  });
+
+  it("shows calls, look-ups, bytes, connections and the engine at /metrics", async () => {
+    const { endpoint } = await start();
+    using client = new CacheClient(endpoint);
+    await client.write(BLOB);
+    await client.read(digestOf(BLOB));
+    await client.findMissing([digestOf(Buffer.from("absent")), digestOf(Buffer.alloc(0))]);
+    await client.getActionResult(digestOf(Buffer.from("action")));
+    const text = await (await fetch(`http://${endpoint}/metrics`)).text();
+    for (const line of [
+      'kura_rpc_calls_total{method="/google.bytestream.ByteStream/Write",status="ok"} 1',
+      `kura_bytes_total{kind="cas",direction="written"} ${BLOB.length}`,
+      `kura_bytes_total{kind="cas",direction="read"} ${BLOB.length}`,
+      'kura_lookups_total{kind="cas",result="hit"} 1',
+      'kura_lookups_total{kind="find_missing",result="miss"} 1',
+      'kura_lookups_total{kind="find_missing",result="hit"} 1',
+      'kura_lookups_total{kind="ac",result="miss"} 1',
+      'kura_connections_accepted_total{protocol="http2"} 1',
+      'kura_engine_shard_syncs{shard="1"} 2',
+      "kura_ready 1",
+    ]) {
+      expect(text).toContain(`${line}\n`);
+    }
+    expect(text).toMatch(/^kura_info\{version="\d+\.\d+\.\d+",durability="commit"\} 1$/m);
+  });
+
+  it("is alive and unready while the engine opens, and refuses gRPC so that clients come again", async () => {
+    const port = await freePort();
+    const opened = Promise.withResolvers<void>();
+    const starting = start(testConfig("--port", String(port)), opened.promise);
+    const origin = `http://127.0.0.1:${port}`;
+    const readiness = await fetch(`${origin}/readyz`);
+    expect([readiness.status, await readiness.text()]).toEqual([503, "starting: the store is being opened\n"]);
+    expect((await fetch(`${origin}/healthz`)).status).toBe(200);
+    const early = connectHttp2(origin).on("error", () => {});
+    await once(early, "close");
+    opened.resolve();
+    await starting;
+    expect((await fetch(`${origin}/readyz`)).status).toBe(200);
+  });
+
+  it("follows the engine into and out of read-only, at /readyz and in grpc.health.v1", async () => {
+    const { endpoint } = await start();
+    using health = new HealthWatch(endpoint);
+    expect(await health.next()).toBe(SERVING_STATUS.serving);
+    engine.readOnlyReason = "the disk fails";
+    expect(await health.next()).toBe(SERVING_STATUS.notServing);
+    const response = await fetch(`http://${endpoint}/readyz`);
+    expect([response.status, await response.text()]).toEqual([503, "read-only: the disk fails\n"]);
+    engine.readOnlyReason = undefined;
+    expect(await health.next()).toBe(SERVING_STATUS.serving);
+  });
+
+  it("lets an upload in flight finish when it closes, and closes the engine only then", async () => {
+    const server = await start();
+    using client = new CacheClient(server.endpoint);
+    const release = engine.holdCommits();
+    const upload = client.write(BLOB);
+    await staged();
+    const closed = server.close(60_000);
+    expect(server.readiness.status.state).toBe("draining");
+    await expect(once(dial(server.endpoint), "connect")).rejects.toThrow("ECONNREFUSED");
+    expect(engine.isClosed).toBe(false);
+    release();
+    expect(await upload).toBe(BLOB.length);
+    await closed;
+    expect(engine.isClosed).toBe(true);
+    expect(engine.peek(casKey(digestOf(BLOB)))).toBe(true);
+  });
+
+  it("cuts an upload that stalls at the deadline with UNAVAILABLE, and leaves nothing staged", async () => {
+    const server = await start();
+    using upload = new StalledUpload(server.endpoint, BLOB);
+    while (engine.stagedBytes === 0) await new Promise((resolve) => setImmediate(resolve));
+    await server.close(1);
+    expect(await upload.outcome).toBe(status.UNAVAILABLE);
+    expect([engine.openStaged, engine.isClosed]).toEqual([0, true]);
+  });
+
+  it("closes silent and kept-alive connections at once", async () => {
+    const server = await start();
+    await (await fetch(`http://${server.endpoint}/healthz`)).text();
+    const silent = dial(server.endpoint);
+    await once(silent, "connect");
+    await server.close(600_000);
+    expect(engine.isClosed).toBe(true);
+  });
+
+  it("closes once, however often it is asked to", async () => {
+    const server = await start();
+    await Promise.all([server.close(), server.close(0), server[Symbol.asyncDispose]()]);
+    expect(engine.isClosed).toBe(true);
+  });
+
+  it("gives the port back when the engine cannot be opened", async () => {
+    const port = await freePort();
+    const config = testConfig("--port", String(port));
+    const failure = Promise.reject(new Error("the directory is locked by process 7"));
+    await expect(start(config, failure)).rejects.toThrow("locked by process 7");
+    await start(config);
+  });
+
+  it("finds a port in use before it touches the data", async () => {
+    const { endpoint } = await start();
+    let opened = 0;
+    const openEngine = async (): Promise<MemoryEngine> => {
+      opened++;
+      return new MemoryEngine();
+    };
+    const config = testConfig("--port", endpoint.split(":")[1] ?? "");
+    const second = startServer(config, { logger: pino({ level: "silent" }), openEngine });
+    await expect(second).rejects.toThrow("EADDRINUSE");
+    expect(opened).toBe(0);
+  });
+
+  /** Resolves when the engine has all bytes of an upload, whose commit a test holds. */
+  async function staged(): Promise<void> {
+    while (engine.stagedEver === 0 || engine.stagedBytes > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+});
+
+function dial(endpoint: string): Socket {
+  const { hostname, port } = new URL(`http://${endpoint}`);
+  return connect(Number(port), hostname);
+}
+
+/** A port that was free a moment ago: for tests that have to know it before the server reports it. */
+async function freePort(): Promise<number> {
+  await using server = await startServer(testConfig(), {
+    logger: pino({ level: "silent" }),
+    openEngine: async () => new MemoryEngine(),
+  });
+  return Number(new URL(`http://${server.endpoint}`).port);
+}
+
+/** One `grpc.health.v1.Health/Watch` call for the server as a whole. */
+class HealthWatch implements Disposable {
+  readonly #client: Client;
+  readonly #call: ClientReadableStream<HealthCheckResponse>;
+  readonly #responses: AsyncIterator<HealthCheckResponse>;
+
+  constructor(endpoint: string) {
+    const rpc = serviceDefinition("grpc.health.v1.Health")["Watch"];
+    if (rpc === undefined) throw new Error("no Watch");
+    this.#client = new Client(endpoint, credentials.createInsecure());
+    const decode = (bytes: Buffer) => rpc.responseDeserialize(bytes) as HealthCheckResponse;
+    this.#call = this.#client.makeServerStreamRequest(rpc.path, rpc.requestSerialize, decode, { service: "" });
+    this.#call.on("error", () => {});
+    this.#responses = this.#call[Symbol.asyncIterator]();
+  }
+
+  async next(): Promise<number> {
+    const { done, value } = await this.#responses.next();
+    if (done === true) throw new Error("the stream has ended");
+    return value.status;
+  }
+
+  [Symbol.dispose](): void {
+    this.#call.cancel();
+    this.#client.close();
+  }
+}

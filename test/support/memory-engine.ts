@@ -1,0 +1,19 @@
+import type { EngineFigures } from "../../src/observability/metrics.ts";
+import type { Engine } from "../../src/server.ts";
+import { MemoryEntryStore } from "./memory-entry-store.ts";
+
+/** The memory store with what the server wants of an engine beside entries. */
+export class MemoryEngine extends MemoryEntryStore implements Engine {
+  readOnlyReason: string | undefined;
+  isClosed = false;
+
+  readonly entryBytesMax = 1024 ** 3;
+
+  stats(): EngineFigures & { stagedBytes: number } {
+    return { stagedBytes: this.stagedBytes, shards: [{ syncs: 1 }, { syncs: 2 }] };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.isClosed = true;
+  }
+}

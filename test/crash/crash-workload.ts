@@ -1,0 +1,95 @@
+import { type Digest, digestToString } from "../../src/cache/digest.ts";
+import type { CacheClient } from "../support/cache-client.ts";
+import { digestOf, wireDigest } from "../support/cache-client.ts";
+import { seededRandom, type SeededRandom } from "../support/seeded-random.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Sizes and how often each is drawn: all edges often, large ones seldom, so that a cycle stays short. */
+const SIZES: readonly { sizes: readonly number[]; weight: number }[] = [
+  { sizes: [0, 1, 100], weight: 6 },
+  { sizes: [4 * KIB - 1, 4 * KIB, 4 * KIB + 1], weight: 12 },
+  { sizes: [32 * KIB - 1, 32 * KIB, 32 * KIB + 1], weight: 12 },
+  { sizes: [384 * KIB], weight: 5 },
+  { sizes: [MIB - 1, MIB, MIB + 1], weight: 3 },
+  { sizes: [4 * MIB - 1, 4 * MIB + 1, 6 * MIB], weight: 1 },
+];
+const WEIGHTED_SIZES = SIZES.flatMap(({ sizes, weight }) => Array.from({ length: weight }, () => sizes));
+
+/** What one writer has sent, and what of it was acknowledged. */
+export interface WriterLog {
+  readonly acknowledged: Digest[];
+  /** Sent, but the server was killed, as expected, before it answered. */
+  readonly unanswered: Digest[];
+  readonly actions: ActionLog[];
+  /** Answers that a server must not give, such as an error while it is alive. */
+  readonly faults: string[];
+}
+
+/** One key of the action cache; its values are numbered in the order in which they were sent. */
+export interface ActionLog {
+  readonly action: Digest;
+  acknowledgedVersion: number;
+  sentVersion: number;
+}
+
+/** Uploads until the server is gone: blobs, a few of them the same as those of other writers, and action results. */
+export async function writeUntilKilled(
+  client: CacheClient,
+  names: { cycle: string; writer: number },
+  killed: () => boolean,
+): Promise<WriterLog> {
+  const log: WriterLog = { acknowledged: [], unanswered: [], actions: [], faults: [] };
+  const random = seededRandom(`${names.cycle}/${names.writer}`);
+  for (let step = 0; !killed(); step++) {
+    const content = nextContent(random, names, step);
+    const digest = digestOf(content);
+    log.unanswered.push(digest);
+    try {
+      const committedBytes = await client.write(content, { digest });
+      if (committedBytes !== digest.sizeBytes) {
+        log.faults.push(`committed_size ${committedBytes} for ${digestToString(digest)}`);
+      }
+      log.unanswered.pop();
+      log.acknowledged.push(digest);
+      if (step % 3 === 2) await updateAction(client, names, log, random);
+    } catch (error) {
+      if (killed()) break;
+      log.faults.push(`${digestToString(digest)} failed while the server was up: ${String(error)}`);
+      break;
+    }
+  }
+  return log;
+}
+
+function nextContent(random: SeededRandom, names: { cycle: string; writer: number }, step: number): Buffer {
+  const sizeBytes = random.pick(random.pick(WEIGHTED_SIZES));
+  // The shared ones are drawn from few, so that several writers send one digest at the same time.
+  const shared = random.int(0, 9) === 0;
+  return shared
+    ? seededRandom(`${names.cycle}/shared/${step % 4}/${sizeBytes}`).bytes(sizeBytes)
+    : random.bytes(sizeBytes);
+}
+
+/** Updates an older key again, or a new one, with a result that refers to a blob that was acknowledged before. */
+async function updateAction(
+  client: CacheClient,
+  names: { cycle: string; writer: number },
+  log: WriterLog,
+  random: SeededRandom,
+): Promise<void> {
+  let entry = random.int(0, 1) === 0 ? log.actions.at(-1) : undefined;
+  if (entry === undefined) {
+    const name = `${names.cycle}/${names.writer}/action/${log.actions.length}`;
+    entry = { action: digestOf(Buffer.from(name)), acknowledgedVersion: 0, sentVersion: 0 };
+    log.actions.push(entry);
+  }
+  entry.sentVersion++;
+  const version = entry.sentVersion;
+  await client.updateActionResult(entry.action, {
+    stdout_raw: Buffer.from(`${version}`),
+    output_files: [{ path: "out/file", digest: wireDigest(random.pick(log.acknowledged)) }],
+  });
+  entry.acknowledgedVersion = version;
+}

@@ -40,6 +40,7 @@ export function loadConfig(
   const { values, settings } = resolveOptions((flag) => {
     const label = environmentName(flag);
     return (
+      asGiven(flag === OPTIONS.directory.flag ? commandLine.operand : undefined, "argument", "directory") ??
       asGiven(commandLine.flags.get(flag), `flag --${flag}`, `--${flag}`) ??
       asGiven(nonEmpty(environment[label]), `environment ${label}`, label) ??
       asGiven(file.values.get(flag), `file ${configPath}`, `${configPath}: ${flag}`)

@@ -4,6 +4,8 @@ import { systemClock } from "./clock.ts";
 import { type Config, formatSettings, loadConfig } from "./config.ts";
 import { createLogger } from "./observability/logger.ts";
 import { startServer } from "./server.ts";
+import { verifyStore } from "./storage/verify-store.ts";
+import { formatVerifySummary, showProgress } from "./verify-report.ts";
 import { VERSION } from "./version.ts";
 
 const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
@@ -23,6 +25,8 @@ async function main(): Promise<number> {
     case "config":
       process.stdout.write(formatSettings(invocation.settings));
       return 0;
+    case "verify":
+      return verify(invocation.config);
     case "serve":
       return await serve(invocation.config);
   }
@@ -44,6 +48,18 @@ async function serve(config: Config): Promise<number> {
     logger.debug({ error }, "failed");
     process.stderr.write(`kura: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
+  }
+}
+
+/** @returns 0: all is well; 1: damage was found, each listed on stdout; 2: the directory could not be looked at. */
+function verify({ directory }: Config): number {
+  try {
+    const summary = verifyStore(directory, showProgress);
+    process.stdout.write(formatVerifySummary(directory, summary));
+    return summary.damage.length === 0 ? 0 : 1;
+  } catch (error) {
+    process.stderr.write(`kura: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 2;
   }
 }
 

@@ -256,7 +256,7 @@ export class KuraServer implements AsyncDisposable {
 
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
   const { directory, maxBytes, shardCount, durability, stagingMemoryBytes, stagingDiskBytes } = config;
-  const { minLeaseMs, segmentBytesMax } = config;
+  const { minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
   return ShardedEntryStore.open({
     directory,
     maxBytes,
@@ -265,6 +265,8 @@ function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise
     stagingMemoryBytes,
     stagingDiskBytes,
     minLeaseMs,
+    scrubBytesPerSecond,
+    checkpointIntervalMs,
     ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
     logger: logger.child({ part: "engine" }),
     clock,

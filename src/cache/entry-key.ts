@@ -20,7 +20,11 @@ export interface EntryKey {
 
 /** A CAS entry is verified against its key by the engine; other entries are kept as given. */
 export function isContentAddressed(key: EntryKey): boolean {
-  return key.space < ACTION_CACHE_SPACE;
+  return isContentAddressedSpace(key.space);
+}
+
+export function isContentAddressedSpace(space: number): boolean {
+  return space < ACTION_CACHE_SPACE;
 }
 
 export function casKey(digest: Digest): EntryKey {

@@ -8,7 +8,7 @@ export interface Flag {
   readonly description: string;
 }
 
-const COMMANDS = ["serve", "config"] as const;
+const COMMANDS = ["serve", "config", "verify"] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 /** What was typed, unchecked but for its shape. Of a flag given twice the last one counts. */
@@ -16,6 +16,8 @@ export type CommandLine =
   | {
       readonly kind: "parsed";
       readonly command: CommandName;
+      /** What follows the command: the directory that `verify` is to look at. */
+      readonly operand: string | undefined;
       readonly flags: ReadonlyMap<string, string>;
       readonly problems: readonly string[];
     }
@@ -41,18 +43,24 @@ export function parseCommandLine(args: readonly string[], flags: readonly Flag[]
     problems.push(`command line: unknown option ${unknown}; see --help`);
   }
   const name = COMMANDS.find((candidate) => candidate === (operands[0] ?? "serve"));
-  const surplus = name === undefined ? operands : operands.slice(1);
+  const taken = name === "verify" ? 2 : 1;
+  const surplus = name === undefined ? operands : operands.slice(taken);
   if (surplus.length > 0 && problems.length === 0) {
     problems.push(`command line: expected one of the commands ${COMMANDS.join(", ")}, got ${surplus.join(" ")}`);
   }
   const values = Object.entries(command.opts<Record<string, string>>());
-  return { kind: "parsed", command: name ?? "serve", flags: new Map(values), problems };
+  const operand = name === "verify" ? operands[1] : undefined;
+  return { kind: "parsed", command: name ?? "serve", operand, flags: new Map(values), problems };
 }
 
 function describeCommand(flags: readonly Flag[], printed: string[]): Command {
   const command = new Command("kura")
     .description("Remote build cache server for Bazel's Remote Execution API v2.")
-    .argument("[command]", "serve (default): run the server; config: print the effective options and their sources")
+    .argument(
+      "[command]",
+      "serve (default): run the server; config: print the effective options and their sources; " +
+        "verify [DIR]: check every record of a data directory that no server uses",
+    )
     .allowUnknownOption()
     .allowExcessArguments()
     .exitOverride()

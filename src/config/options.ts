@@ -99,6 +99,18 @@ export const OPTIONS = {
     defaultValue: () => undefined,
     help: "size at which a segment file is sealed; auto: from --max-size and --shards",
   }),
+  scrubBytesPerSecond: option({
+    flag: "scrub-rate",
+    kind: size(0),
+    defaultValue: () => 8 * MIB,
+    help: "bytes a second that are read to find damage before a client does; 0: none",
+  }),
+  checkpointIntervalMs: option({
+    flag: "checkpoint-interval",
+    kind: duration(0),
+    defaultValue: () => 600_000,
+    help: "how often the index is saved, for quick starts after a crash; 0: only when the server stops",
+  }),
   messageBytesMax: option({
     flag: "max-message-size",
     kind: size(4 * MIB),

@@ -7,11 +7,13 @@ import type { DiskLedger } from "./disk-ledger.ts";
 import { errorCode, type FileSystem } from "./file-system.ts";
 import { keyWords, shardOfKey } from "./index/index-layout.ts";
 import type { FoundEntry } from "./index/index-reader.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import { leaseSeconds } from "./lease-clock.ts";
 import { openEngine } from "./open-engine.ts";
 import type { Retirement } from "./retirement.ts";
 import { RecordContent } from "./segment/record-content.ts";
 import type { PinnedSegment, SegmentReaders } from "./segment/segment-readers.ts";
+import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import { SHARD_STATS, type ShardStatName, type ShardStatsSnapshot } from "./shard/shard-stats.ts";
 import type { SupervisedShard } from "./shard/supervised-shard.ts";
 import { StagedUpload, type StagingContext } from "./staging/staged-upload.ts";
@@ -30,6 +32,17 @@ export interface EngineParts {
   readonly retirement: Retirement;
 }
 
+/** A record that was taken out of the index because its checksum failed. */
+export interface QuarantineReport {
+  readonly space: number;
+  readonly key: string;
+  readonly segmentId: number;
+  readonly offset: number;
+  readonly at: string;
+}
+
+const QUARANTINE_REPORTS_MAX = 100;
+
 /** Numbers for `/status` and `/metrics`. */
 export interface EngineStats {
   readonly entries: number;
@@ -38,6 +51,10 @@ export interface EngineStats {
   readonly stagingMemoryBytes: number;
   readonly stagingFileBytes: number;
   readonly shardCount: number;
+  /** How long an entry written now is expected to live; 0 while there is nothing to go by. */
+  readonly expectedLifetimeSeconds: number;
+  /** The latest records that failed their checksum. */
+  readonly quarantined: readonly QuarantineReport[];
   /** Sums over the shards; of what has no sum, the oldest. */
   readonly totals: ShardStatsSnapshot;
   readonly shards: readonly (ShardStatsSnapshot & { entries: number; callsInFlight: number })[];
@@ -52,14 +69,18 @@ const LOOKUP_ATTEMPTS = 4;
  */
 export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   private readonly parts: EngineParts;
-  private readonly syncTimer: NodeJS.Timeout | undefined;
+  private readonly housekeeping: Housekeeping;
+  private readonly quarantined: QuarantineReport[] = [];
   private closed = false;
 
   private constructor(parts: EngineParts) {
     this.parts = parts;
-    if (parts.options.durability === "relaxed") {
-      this.syncTimer = setInterval(() => this.syncAll(), 1000).unref();
-    }
+    this.housekeeping = new Housekeeping({
+      options: parts.options,
+      shards: parts.shards,
+      onCorrupt: (record) => this.noteQuarantine(record),
+      expectedLifetimeSeconds: () => this.expectedLifetimeSeconds(),
+    });
   }
 
   /** Locks the directory, recovers what is in it and starts the shard workers. */
@@ -152,6 +173,8 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
       stagingMemoryBytes: staging.slab.bytesInUse,
       stagingFileBytes: staging.fileBudget.bytesUsed,
       shardCount: shards.length,
+      expectedLifetimeSeconds: this.expectedLifetimeSeconds() ?? 0,
+      quarantined: [...this.quarantined],
       totals: Object.fromEntries(SHARD_STATS.map((name) => [name, total(name)])) as ShardStatsSnapshot,
       shards: snapshots,
     };
@@ -161,7 +184,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    clearInterval(this.syncTimer);
+    this.housekeeping[Symbol.dispose]();
     const { shards, retirement, readers, lock, options } = this.parts;
     await retirement.stop();
     await Promise.all(
@@ -209,20 +232,35 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     });
   }
 
-  private quarantine(key: EntryKey, found: FoundEntry): void {
-    const { logger } = this.parts.options;
-    const { segmentId, offset } = found;
-    const name = Buffer.from(key.bytes).toString("hex");
-    logger.error({ space: key.space, key: name, segmentId, offset }, "record failed its checksum: quarantined");
+  private quarantine(key: EntryKey, { segmentId, offset }: FoundEntry): void {
+    const record = { space: key.space, key: key.bytes, segmentId, offset };
+    this.noteQuarantine(record);
     this.shardOf(key)
-      .call("quarantine", { space: key.space, key: key.bytes, segmentId, offset })
-      .catch((error: unknown) => logger.error({ error }, "quarantine failed"));
+      .call("quarantine", record)
+      .catch((error: unknown) => this.parts.options.logger.error({ err: error }, "quarantine failed"));
   }
 
-  private syncAll(): void {
-    for (const shard of this.parts.shards) {
-      shard.call("sync", {}).catch((error: unknown) => this.parts.options.logger.error({ error }, "sync failed"));
-    }
+  private noteQuarantine({ space, key, segmentId, offset }: QuarantinedRecord): void {
+    const { options, clock } = this.parts;
+    const at = new Date(clock.wallMs()).toISOString();
+    const report = { space, key: Buffer.from(key).toString("hex"), segmentId, offset, at };
+    options.logger.error(report, "record failed its checksum: quarantined");
+    this.quarantined.push(report);
+    if (this.quarantined.length > QUARANTINE_REPORTS_MAX) this.quarantined.shift();
+  }
+
+  /**
+   * How long an entry that is written now will live if nobody uses it: the age of the oldest segment, stretched by
+   * the share of the budget that is still free.
+   */
+  private expectedLifetimeSeconds(): number | undefined {
+    const { shards, sizes, ledger, clock } = this.parts;
+    const ages = shards
+      .map(({ stats }) => stats.get("oldestSegmentCreatedAtMs"))
+      .filter((createdAtMs) => createdAtMs > 0)
+      .map((createdAtMs) => Math.max(0, clock.wallMs() - createdAtMs) / 1000);
+    if (ages.length === 0 || ledger.bytesUsed === 0) return undefined;
+    return Math.max(...ages) * Math.max(1, sizes.retireAboveBytes / ledger.bytesUsed);
   }
 
   private shardOf(key: EntryKey): SupervisedShard {

@@ -29,6 +29,7 @@ interface LiveRecord {
 
 /** Copied in one go; group commits of the shard run in between. */
 const SLICE_BYTES = 4 * 1024 * 1024;
+const COPIED_RECORD_BYTES_MAX = 64 * 1024 * 1024;
 /** Records that were merely used since they were written are copied up to this share of the segment. */
 const USED_SHARE_MAX = 0.5;
 /** A segment that would be kept to this share is put behind the others instead of being copied. */
@@ -85,7 +86,9 @@ export class Retention {
   *leaveForeign(segmentId: number): Generator<undefined, RetireResult> {
     const live = this.liveRecords(segmentId);
     const bytes = live.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
-    const kept = this.choose(live, bytes);
+    // A copy is read whole; an adopted segment may be larger than memory.
+    const copyable = live.filter(({ record }) => record.storedBytes <= COPIED_RECORD_BYTES_MAX);
+    const kept = this.choose(copyable, bytes);
     yield* this.copyForward(segmentId, kept);
     this.drop(segmentId, live);
     return { retiredSegmentIds: [], freedBytes: 0 };

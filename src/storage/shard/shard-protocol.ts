@@ -68,6 +68,18 @@ export interface LoadResult {
   readonly warnings: string[];
 }
 
+/** A record that failed its checksum. */
+export interface QuarantinedRecord {
+  readonly space: number;
+  readonly key: Uint8Array;
+  readonly segmentId: number;
+  readonly offset: number;
+}
+
+export interface ScrubResult {
+  readonly corrupt: readonly QuarantinedRecord[];
+}
+
 export interface RetireResult {
   readonly retiredSegmentIds: number[];
   readonly freedBytes: number;
@@ -83,10 +95,9 @@ export interface ShardMethods {
   /** Retires this shard's oldest segment, or a foreign one as far as this shard's keys go. */
   retire: { request: { foreignSegmentId?: number }; response: RetireResult };
   /** Takes a record that failed its checksum out of the index. */
-  quarantine: {
-    request: { space: number; key: Uint8Array; segmentId: number; offset: number };
-    response: { removed: boolean };
-  };
+  quarantine: { request: QuarantinedRecord; response: { removed: boolean } };
+  /** Checks about so many bytes of records against their checksums, going on where the last call stopped. */
+  scrub: { request: { budgetBytes: number }; response: ScrubResult };
   sync: { request: Record<never, never>; response: Record<never, never> };
   /** Saves this shard's part of the index, so that the next start need not read every footer. */
   checkpoint: { request: Record<never, never>; response: { bytes: number } };

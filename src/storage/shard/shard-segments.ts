@@ -153,6 +153,14 @@ export class ShardSegments {
     return undefined;
   }
 
+  /** The next sealed segment in order of age, or the oldest. */
+  sealedAfter(segmentId: number | undefined): number | undefined {
+    const ids = Array.from(this.held.keys()).filter((id) => id !== this.active?.segmentId);
+    const position = segmentId === undefined ? -1 : ids.indexOf(segmentId);
+    // Gone since: whatever is the oldest now is as good a place to go on.
+    return segmentId !== undefined && position === -1 ? ids[0] : ids[position + 1];
+  }
+
   accountedBytes(segmentId: number): number {
     return this.held.get(segmentId)?.accountedBytes ?? 0;
   }

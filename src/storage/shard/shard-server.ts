@@ -42,6 +42,8 @@ export class ShardServer {
         const { space, key, segmentId, offset } = task.request;
         return { removed: this.shard.quarantine(space, key, segmentId, offset) };
       }
+      case "scrub":
+        return this.runLong(this.shard.scrub(task.request.budgetBytes));
       case "sync":
         this.shard.sync();
         return {};

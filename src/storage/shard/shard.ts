@@ -13,8 +13,10 @@ import type {
   RecoverRequest,
   RecoverResult,
   RetireResult,
+  ScrubResult,
 } from "./shard-protocol.ts";
 import { checkpointSource, loadIndex, recoverSegments, resumeNewest } from "./shard-recovery.ts";
+import { Scrub } from "./scrub.ts";
 import { ShardSegments } from "./shard-segments.ts";
 
 /**
@@ -25,6 +27,7 @@ export class Shard {
   private readonly context: ShardContext;
   private readonly segments: ShardSegments;
   private readonly retention: Retention;
+  private readonly scrubber: Scrub;
   private readonly foreign = new Map<number, CoveredSegment>();
   private nextSequence = 1;
   private checkpointFileBytes = 0;
@@ -32,6 +35,7 @@ export class Shard {
   constructor(context: ShardContext) {
     this.context = context;
     this.segments = new ShardSegments(context);
+    this.scrubber = new Scrub(context, this.segments);
     this.retention = new Retention(context, this.segments, () => this.takeSequence());
   }
 
@@ -104,6 +108,10 @@ export class Shard {
     if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== offset) return false;
     stats.add("quarantinedRecords");
     return index.remove(words, space);
+  }
+
+  scrub(budgetBytes: number): Generator<undefined, ScrubResult> {
+    return this.scrubber.run(budgetBytes);
   }
 
   sync(): void {

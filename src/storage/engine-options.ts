@@ -2,7 +2,7 @@ import { availableParallelism, totalmem } from "node:os";
 import type { Clock } from "../clock.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { StartShard } from "./shard/shard-client.ts";
-import { ENTRY_BYTES, SIZE_BYTES_MAX } from "./index/index-layout.ts";
+import { ENTRIES_PER_SHARD_MAX, ENTRY_BYTES, SIZE_BYTES_MAX } from "./index/index-layout.ts";
 
 export interface EngineLogger {
   info(fields: object, message: string): void;
@@ -35,6 +35,12 @@ export interface EngineOptions {
   readonly checkpointIntervalMs?: number;
   /** Bytes a second that the scrub reads in all; 0: no scrub. */
   readonly scrubBytesPerSecond?: number;
+  /** Larger uploads are staged in a temp file. */
+  readonly slabUploadBytesMax?: number;
+  /** From this size on a temp file is adopted instead of copied. */
+  readonly adoptBytesMin?: number;
+  /** Smaller budgets than this are refused. */
+  readonly maxBytesMin?: number;
 }
 
 /** What the engine works with once every default is filled in. */
@@ -83,9 +89,10 @@ export function engineSizes(options: EngineOptions): EngineSizes {
   // A retirement copies at most one segment, and each shard may be sealing one and starting the next meanwhile.
   const keepFreeBytes = 2 * segmentBytesMax + shardCount * 64 * KIB;
   const retireAboveBytes = maxBytes - keepFreeBytes - shardCount * segmentBytesMax;
-  if (maxBytes < MAX_BYTES_MIN || retireAboveBytes < maxBytes / 4) {
+  const { maxBytesMin = MAX_BYTES_MIN, slabUploadBytesMax = SLAB_UPLOAD_BYTES_MAX } = options;
+  if (maxBytes < maxBytesMin || retireAboveBytes < maxBytes / 4) {
     throw new RangeError(
-      `max size: expected at least ${Math.max(MAX_BYTES_MIN, 6 * shardCount * segmentBytesMax)} bytes for ${shardCount} shards ` +
+      `max size: expected at least ${Math.max(maxBytesMin, 6 * shardCount * segmentBytesMax)} bytes for ${shardCount} shards ` +
         `with segments of ${segmentBytesMax} bytes, got ${maxBytes}`,
     );
   }
@@ -100,10 +107,11 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     retireAboveBytes,
     stagingMemoryBytes: options.stagingMemoryBytes ?? 64 * MIB,
     stagingDiskBytes,
-    slabUploadBytesMax: SLAB_UPLOAD_BYTES_MAX,
-    adoptBytesMin: Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, SLAB_UPLOAD_BYTES_MAX + 1)),
+    slabUploadBytesMax,
+    adoptBytesMin:
+      options.adoptBytesMin ?? Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, slabUploadBytesMax + 1)),
     entryBytesMax: Math.min(stagingDiskBytes, Math.floor(retireAboveBytes / 2), SIZE_BYTES_MAX),
-    entriesPerShardMax: Math.floor(entryCountMax / shardCount),
+    entriesPerShardMax: Math.min(ENTRIES_PER_SHARD_MAX, Math.floor(entryCountMax / shardCount)),
   };
 }
 

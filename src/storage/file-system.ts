@@ -150,6 +150,15 @@ export async function writeFullyAsync(
   }
 }
 
+/** Removes a file that may be gone already. */
+export function removeIfThere(fileSystem: FileSystem, path: string): void {
+  try {
+    fileSystem.remove(path);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
+}
+
 /** The `code` of an error from the file system (`ENOSPC`, `ENOENT`, ...), or undefined. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

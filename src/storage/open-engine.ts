@@ -4,7 +4,7 @@ import { systemClock } from "../clock.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { DiskLedger } from "./disk-ledger.ts";
 import { type EngineOptions, type EngineSizes, engineSizes, SLAB_BLOCK_BYTES } from "./engine-options.ts";
-import { type FileSystem, nodeFileSystem } from "./file-system.ts";
+import { type FileSystem, nodeFileSystem, removeIfThere } from "./file-system.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
 import { Retirement } from "./retirement.ts";
 import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
@@ -168,7 +168,7 @@ function buildIntake(
     bytesTarget: sizes.retireAboveBytes,
     foreign,
     removeForeign({ segmentId, accountedBytes }) {
-      fileSystem.remove(segmentPath(paths.segments, segmentId));
+      removeIfThere(fileSystem, segmentPath(paths.segments, segmentId));
       ledger.release(accountedBytes);
     },
     onRetired(segmentIds) {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import { errorCode, type FileSystem, readFully, writeFully } from "../file-system.ts";
+import { type FileSystem, readFully, removeIfThere, writeFully } from "../file-system.ts";
 import { ENTRY_BYTES, ENTRY_LAST_USE, ENTRY_PACKED, ENTRY_SEGMENT, ENTRY_WORDS } from "./index-layout.ts";
 import type { IndexWriter } from "./index-writer.ts";
 
@@ -156,12 +156,11 @@ export function restoreCheckpoint(
 
 /** @param agoShift Added to the times of last use: the clock's zero differs from process to process. */
 function restoreRows(index: IndexWriter, block: Int32Array, rows: number, alive: Set<number>, agoShift: number): void {
-  for (let row = 0; row < rows; row += 1) {
-    const words = block.subarray(row * ENTRY_WORDS, (row + 1) * ENTRY_WORDS);
+  for (let at = 0; at < rows * ENTRY_WORDS; at += ENTRY_WORDS) {
     // A zero packed word is a row that was free: every key space in use has a number above 0.
-    if (words[ENTRY_PACKED] === 0 || !alive.has((words[ENTRY_SEGMENT] ?? 0) >>> 0)) continue;
-    const lastUse = words[ENTRY_LAST_USE] ?? 0;
-    index.restoreRow(words, lastUse === 0 ? 0 : lastUse + agoShift);
+    if (block[at + ENTRY_PACKED] === 0 || !alive.has((block[at + ENTRY_SEGMENT] ?? 0) >>> 0)) continue;
+    const lastUse = block[at + ENTRY_LAST_USE] ?? 0;
+    index.restoreRow(block, at, lastUse === 0 ? 0 : lastUse + agoShift);
   }
 }
 
@@ -222,12 +221,4 @@ function readHead(
     });
   }
   return { covered, entryRows, savedAtSeconds, bytes: bytes.length };
-}
-
-function removeIfThere(fileSystem: FileSystem, path: string): void {
-  try {
-    fileSystem.remove(path);
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error;
-  }
 }

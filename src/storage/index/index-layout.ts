@@ -7,7 +7,9 @@
  *   slots    Int32Array: open-addressing tables of entry numbers, one table per partition, each a power of two long
  *   entries  Int32Array: ENTRY_WORDS words an entry, dense: entry n lies at n * ENTRY_WORDS
  *
- *   slot value   0 never used · -1 deleted · n+1 entry n
+ *   slot value   0 never used · 1 deleted · else tag (6 bits) · n+2 of entry n (26 bits)
+ *
+ * The tag is part of the key: a search looks at an entry, which is a cache miss, only where the tag agrees.
  *
  * An entry is dense so that memory grows with the number of entries (64 bytes each), and only the small slot tables
  * (4 bytes a slot, at most three quarters full) pay for the empty room that hashing needs. The buffers are reserved
@@ -37,7 +39,25 @@ export const ENTRY_MARKS = 15;
 export const MARK_VERIFIED = 1;
 
 export const SLOT_EMPTY = 0;
-export const SLOT_DELETED = -1;
+export const SLOT_DELETED = 1;
+const SLOT_ENTRY_BITS = 26;
+const SLOT_ENTRY_MASK = 2 ** SLOT_ENTRY_BITS - 1;
+/** Entries that one shard can have. */
+export const ENTRIES_PER_SHARD_MAX = SLOT_ENTRY_MASK - 1;
+
+/** The slot of an entry whose key has this fourth word. */
+export function slotOf(entryNumber: number, keyWord3: number): number {
+  return (keyWord3 << SLOT_ENTRY_BITS) | (entryNumber + 2);
+}
+
+export function slotEntry(slot: number): number {
+  return (slot & SLOT_ENTRY_MASK) - 2;
+}
+
+/** Whether a used slot may be that of a key with this fourth word. */
+export function slotTagMatches(slot: number, keyWord3: number): boolean {
+  return slot >>> SLOT_ENTRY_BITS === (keyWord3 & 0x3f);
+}
 
 /** Tables are split so that growing one stalls its shard for milliseconds, not for the whole index. */
 export const PARTITION_COUNT = 64;

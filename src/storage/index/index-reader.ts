@@ -21,6 +21,8 @@ import {
   partitionOfKey,
   SLOT_DELETED,
   SLOT_EMPTY,
+  slotEntry,
+  slotTagMatches,
   unpackLocation,
 } from "./index-layout.ts";
 
@@ -90,11 +92,14 @@ export class IndexReader {
   }
 
   private probe(words: Int32Array, space: number, base: number, mask: number): number {
+    const tagWord = words[3] ?? 0;
     let position = (words[2] ?? 0) & mask;
     for (let steps = 0; steps <= mask; steps += 1) {
       const slot = Atomics.load(this.slots, base + position);
       if (slot === SLOT_EMPTY) return -1;
-      if (slot !== SLOT_DELETED && this.keyMatches(slot - 1, words, space)) return slot - 1;
+      if (slot !== SLOT_DELETED && slotTagMatches(slot, tagWord) && this.keyMatches(slotEntry(slot), words, space)) {
+        return slotEntry(slot);
+      }
       position = (position + 1) & mask;
     }
     return -1;

@@ -25,6 +25,8 @@ import {
   partitionOfKey,
   SLOT_DELETED,
   SLOT_EMPTY,
+  slotEntry,
+  slotOf,
 } from "./index-layout.ts";
 import { IndexReader } from "./index-reader.ts";
 import { SlotTableAllocator } from "./slot-table-allocator.ts";
@@ -48,6 +50,7 @@ export class IndexWriter extends IndexReader {
   /** Slots that are not empty, deleted ones included: what probing cost depends on. */
   private readonly usedSlots = new Int32Array(PARTITION_COUNT);
   private entriesTouched = 0;
+  private readonly restoredKey = new Int32Array(KEY_WORDS);
   readonly entryCountMax: number;
 
   constructor(buffers: IndexBuffers) {
@@ -115,8 +118,9 @@ export class IndexWriter extends IndexReader {
     const control = partitionControl(partitionOfKey(words));
     const base = Atomics.load(this.control, control + PARTITION_BASE);
     const mask = Atomics.load(this.control, control + PARTITION_SLOT_MASK);
+    const slot = slotOf(entryNumber, words[3] ?? 0);
     let position = (words[2] ?? 0) & mask;
-    while (Atomics.load(this.slots, base + position) !== entryNumber + 1) position = (position + 1) & mask;
+    while (Atomics.load(this.slots, base + position) !== slot) position = (position + 1) & mask;
     return base + position;
   }
 
@@ -131,20 +135,23 @@ export class IndexWriter extends IndexReader {
   }
 
   /**
-   * Adds an entry as a checkpoint saved it, unverified.
+   * Adds an entry as a checkpoint saved it, unverified. Called millions of times at a start: no views, no objects.
+   * @param at Where the row begins in `rows`, in words.
    * @returns false where the key is there already or the table is full.
    */
-  restoreRow(row: Int32Array, lastUseSeconds: number): boolean {
-    const words = row.subarray(ENTRY_KEY, ENTRY_KEY + KEY_WORDS);
-    const space = ((row[ENTRY_PACKED] ?? 0) >>> 8) & 0xff;
+  restoreRow(rows: Int32Array, at: number, lastUseSeconds: number): boolean {
+    const words = this.restoredKey;
+    for (let i = 0; i < KEY_WORDS; i += 1) words[i] = rows[at + ENTRY_KEY + i] ?? 0;
+    const space = ((rows[at + ENTRY_PACKED] ?? 0) >>> 8) & 0xff;
     if (this.findEntryNumber(words, space) !== -1) return false;
     const entryNumber = this.takeEntry();
     if (entryNumber === -1) return false;
-    // Nobody reads this entry before its slot is stored, atomically, below.
-    this.entries.set(row, entryNumber * ENTRY_WORDS);
-    this.entries[entryNumber * ENTRY_WORDS + ENTRY_VERSION] = 0;
-    this.entries[entryNumber * ENTRY_WORDS + ENTRY_LAST_USE] = lastUseSeconds;
-    this.entries[entryNumber * ENTRY_WORDS + ENTRY_MARKS] = 0;
+    const to = entryNumber * ENTRY_WORDS;
+    // Plain stores: nobody reads this entry before its slot is stored, atomically, below.
+    for (let i = ENTRY_KEY; i < ENTRY_LAST_USE; i += 1) this.entries[to + i] = rows[at + i] ?? 0;
+    this.entries[to + ENTRY_VERSION] = 0;
+    this.entries[to + ENTRY_LAST_USE] = lastUseSeconds;
+    this.entries[to + ENTRY_MARKS] = 0;
     this.insertSlot(partitionOfKey(words), words, entryNumber);
     Atomics.add(this.control, CONTROL_LIVE_COUNT, 1);
     return true;
@@ -184,20 +191,20 @@ export class IndexWriter extends IndexReader {
       mask = Atomics.load(this.control, control + PARTITION_SLOT_MASK);
     }
     const base = Atomics.load(this.control, control + PARTITION_BASE);
-    if (this.placeSlot(base, mask, words[2] ?? 0, entryNumber)) {
+    if (this.placeSlot(base, mask, words[2] ?? 0, slotOf(entryNumber, words[3] ?? 0))) {
       this.usedSlots[partition] = (this.usedSlots[partition] ?? 0) + 1;
     }
     this.liveInPartition[partition] = (this.liveInPartition[partition] ?? 0) + 1;
   }
 
   /** @returns whether the slot had never been used. */
-  private placeSlot(base: number, mask: number, hashWord: number, entryNumber: number): boolean {
+  private placeSlot(base: number, mask: number, hashWord: number, newSlot: number): boolean {
     let position = hashWord & mask;
     for (;;) {
       const slot = Atomics.load(this.slots, base + position);
       if (slot === SLOT_EMPTY || slot === SLOT_DELETED) {
         // The entry was written before: a reader that sees the slot sees the entry.
-        Atomics.store(this.slots, base + position, entryNumber + 1);
+        Atomics.store(this.slots, base + position, newSlot);
         return slot === SLOT_EMPTY;
       }
       position = (position + 1) & mask;
@@ -220,8 +227,8 @@ export class IndexWriter extends IndexReader {
     for (let position = oldBase; position < oldBase + oldCount; position += 1) {
       const slot = Atomics.load(this.slots, position);
       if (slot === SLOT_EMPTY || slot === SLOT_DELETED) continue;
-      const hashWord = Atomics.load(this.entries, (slot - 1) * ENTRY_WORDS + ENTRY_KEY + 2);
-      this.placeSlot(base, slotCount - 1, hashWord, slot - 1);
+      const hashWord = Atomics.load(this.entries, slotEntry(slot) * ENTRY_WORDS + ENTRY_KEY + 2);
+      this.placeSlot(base, slotCount - 1, hashWord, slot);
       live += 1;
     }
     this.usedSlots[partition] = live;

@@ -200,24 +200,44 @@ export function chunkHolds(chunk: Uint8Array, trailer: Buffer, chunkIndex: numbe
   return crc32(chunk) === trailer.readUInt32LE(chunkIndex * 4);
 }
 
-export function encodeFooter(records: readonly PlacedRecord[], tableOffset: number, nonce: number): Buffer {
-  const bytes = Buffer.alloc(records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES);
-  let maxSequence = 0;
-  let at = 0;
-  for (const record of records) {
-    encodeFooterRow(record, bytes, at);
-    maxSequence = Math.max(maxSequence, record.sequence);
-    at += FOOTER_ROW_BYTES;
+/** The rows of a footer to come, encoded as they are added: a segment of small records has hundreds of thousands. */
+export class FooterRows {
+  private table = Buffer.alloc(64 * FOOTER_ROW_BYTES);
+  private rowCount = 0;
+  private maxSequence = 0;
+
+  constructor(records: Iterable<PlacedRecord> = []) {
+    for (const record of records) this.add(record);
   }
-  const tail = bytes.subarray(at);
-  FOOTER_MAGIC.copy(tail, 0);
-  tail.writeUInt32LE(records.length, 8);
-  tail.writeUInt32LE(crc32(bytes.subarray(0, at)), 12);
-  writeUint64(tail, tableOffset, 16);
-  writeUint64(tail, maxSequence, 24);
-  tail.writeUInt32LE(nonce, 32);
-  sealCrc(tail);
-  return bytes;
+
+  get count(): number {
+    return this.rowCount;
+  }
+
+  add(record: PlacedRecord): void {
+    const at = this.rowCount * FOOTER_ROW_BYTES;
+    if (at === this.table.length) this.table = Buffer.concat([this.table], this.table.length * 2);
+    encodeFooterRow(record, this.table, at);
+    this.rowCount += 1;
+    this.maxSequence = Math.max(this.maxSequence, record.sequence);
+  }
+
+  /** The whole footer of a segment whose records end at `tableOffset`. */
+  encode(tableOffset: number, nonce: number): Buffer {
+    const rows = this.table.subarray(0, this.rowCount * FOOTER_ROW_BYTES);
+    const tail = Buffer.alloc(FOOTER_TAIL_BYTES);
+    FOOTER_MAGIC.copy(tail, 0);
+    tail.writeUInt32LE(this.rowCount, 8);
+    tail.writeUInt32LE(crc32(rows), 12);
+    writeUint64(tail, tableOffset, 16);
+    writeUint64(tail, this.maxSequence, 24);
+    tail.writeUInt32LE(nonce, 32);
+    return Buffer.concat([rows, sealCrc(tail)]);
+  }
+}
+
+export function encodeFooter(records: readonly PlacedRecord[], tableOffset: number, nonce: number): Buffer {
+  return new FooterRows(records).encode(tableOffset, nonce);
 }
 
 /** @param tail The last FOOTER_TAIL_BYTES of a file. @returns undefined where the file is not sealed. */
@@ -256,6 +276,49 @@ export function decodeFooterRow(table: Buffer, row: number): PlacedRecord {
     key: table.subarray(at + 40, at + 40 + KEY_BYTES),
     writtenAtMs: 0,
   };
+}
+
+/** Walks the rows of a footer table whose checksum holds, millions of them at a start, without an object a row. */
+export class FooterCursor {
+  private readonly words: Uint32Array;
+  private at = 0;
+  /** The key of the row, as `keyWords` gives it; overwritten by the next move. */
+  readonly keyWords = new Int32Array(KEY_BYTES / 4);
+
+  /** @param table Of `Buffer.alloc`, which gives whole words on a little-endian machine. */
+  constructor(table: Buffer) {
+    const aligned = table.byteOffset % 4 === 0 ? table : Buffer.from(Uint8Array.from(table).buffer);
+    this.words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
+  }
+
+  moveTo(row: number): void {
+    this.at = (row * FOOTER_ROW_BYTES) / 4;
+    for (let i = 0; i < this.keyWords.length; i += 1) this.keyWords[i] = this.words[this.at + 10 + i] ?? 0;
+  }
+
+  get offset(): number {
+    return this.uint64(0);
+  }
+
+  get sizeBytes(): number {
+    return this.uint64(4);
+  }
+
+  get storedBytes(): number {
+    return this.uint64(6);
+  }
+
+  get space(): number {
+    return (this.words[this.at + 8] ?? 0) & 0xff;
+  }
+
+  get encoding(): number {
+    return ((this.words[this.at + 8] ?? 0) >>> 8) & 0xff;
+  }
+
+  private uint64(word: number): number {
+    return (this.words[this.at + word] ?? 0) + (this.words[this.at + word + 1] ?? 0) * 2 ** 32;
+  }
 }
 
 export function footerTableHolds(table: Buffer, footer: SegmentFooter): boolean {

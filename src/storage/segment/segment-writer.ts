@@ -1,10 +1,10 @@
 import { type FileSystem, writeFully } from "../file-system.ts";
 import { segmentPath } from "./segment-file.ts";
 import {
-  encodeFooter,
   encodeSegmentHeader,
   FOOTER_ROW_BYTES,
   FOOTER_TAIL_BYTES,
+  FooterRows,
   FORMAT_VERSION,
   type PlacedRecord,
   SEGMENT_HEADER_BYTES,
@@ -23,23 +23,24 @@ export class SegmentWriter {
   readonly identity: SegmentIdentity;
   private readonly fileSystem: FileSystem;
   private readonly fd: number;
-  private readonly records: PlacedRecord[];
+  private readonly rows: FooterRows;
   private end: number;
   private dirty: boolean;
   private poisoned = false;
   private tailNeedsCut = false;
+  private abandoned = false;
 
   private constructor(
     fileSystem: FileSystem,
     fd: number,
     identity: SegmentIdentity,
-    records: PlacedRecord[],
+    records: Iterable<PlacedRecord>,
     end: number,
   ) {
     this.fileSystem = fileSystem;
     this.fd = fd;
     this.identity = identity;
-    this.records = records;
+    this.rows = new FooterRows(records);
     this.end = end;
     this.dirty = false;
   }
@@ -65,7 +66,7 @@ export class SegmentWriter {
     fileSystem: FileSystem,
     segmentsDirectory: string,
     identity: SegmentIdentity,
-    records: PlacedRecord[],
+    records: Iterable<PlacedRecord>,
     end: number,
   ): SegmentWriter {
     const fd = fileSystem.open(segmentPath(segmentsDirectory, identity.segmentId), "update");
@@ -90,7 +91,12 @@ export class SegmentWriter {
   }
 
   get recordCount(): number {
-    return this.records.length;
+    return this.rows.count;
+  }
+
+  /** Whether a sync or the footer failed: what was appended since the last good sync may be lost. */
+  get wasAbandoned(): boolean {
+    return this.abandoned;
   }
 
   get isDirty(): boolean {
@@ -99,7 +105,7 @@ export class SegmentWriter {
 
   /** Bytes of the file once it is sealed. */
   get sealedBytes(): number {
-    return this.end + this.records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES;
+    return this.end + this.rows.count * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES;
   }
 
   /**
@@ -116,7 +122,7 @@ export class SegmentWriter {
       throw error;
     }
     this.end += byteCount;
-    this.records.push(...records);
+    for (const record of records) this.rows.add(record);
   }
 
   /** @throws whatever fdatasync reports; the writer is then poisoned. */
@@ -137,7 +143,7 @@ export class SegmentWriter {
     const { sealedBytes } = this;
     this.dirty = true;
     if (this.tailNeedsCut) this.fileSystem.truncate(this.fd, this.end);
-    writeFully(this.fileSystem, this.fd, [encodeFooter(this.records, this.end, this.identity.nonce)], this.end);
+    writeFully(this.fileSystem, this.fd, [this.rows.encode(this.end, this.identity.nonce)], this.end);
     this.sync();
     this.fileSystem.close(this.fd);
     return sealedBytes;
@@ -145,6 +151,7 @@ export class SegmentWriter {
 
   /** Closes without a footer; the next start scans the file. @returns the size of the file in bytes. */
   abandon(): number {
+    this.abandoned = true;
     this.fileSystem.close(this.fd);
     return this.end;
   }

@@ -89,8 +89,7 @@ function* attempt(
     const location = frame(context, fd, request, sequence, checksums);
     fileSystem.syncData(fd);
     stats.add("syncs");
-    fileSystem.rename(path, segmentPath(context.segmentsDirectory, location.segmentId));
-    fileSystem.syncDirectory(context.segmentsDirectory);
+    moveDurably(context, path, location.segmentId);
     segments.hold(location.segmentId, {
       nonce: location.nonce,
       endOffset: location.endOffset,
@@ -134,6 +133,18 @@ function* hashInSlices(
   const expected = Buffer.from(request.key).toString("hex");
   const got = Buffer.from(contentHash.digest()).toString("hex");
   return got === expected ? undefined : `hash: expected ${expected}, got ${got} of ${request.sizeBytes} bytes`;
+}
+
+/** Gives the file its name among the segments. Where that cannot be made durable the file is removed again. */
+function moveDurably({ fileSystem, segmentsDirectory }: ShardContext, path: string, segmentId: number): void {
+  const segment = segmentPath(segmentsDirectory, segmentId);
+  fileSystem.rename(path, segment);
+  try {
+    fileSystem.syncDirectory(segmentsDirectory);
+  } catch (error) {
+    removeQuietly(fileSystem, segment);
+    throw error;
+  }
 }
 
 /** Writes segment header, record header, trailer and footer around the payload. */

@@ -10,8 +10,21 @@ import type { ShardWorkerData } from "./shard-protocol.ts";
 import { ShardServer } from "./shard-server.ts";
 import { ShardStats } from "./shard-stats.ts";
 
+/** What a thread decides by chance or by its event loop, so that tests can decide it by a seed. */
+export interface ShardSeams {
+  /** For segment nonces; a 32-bit random number. */
+  readonly randomWord?: () => number;
+  readonly scheduleRound?: (round: () => void) => void;
+}
+
 /** Claims a shard slot for this thread and builds the shard over the shared memory that it was given. */
-export function openShard(data: ShardWorkerData, threadId: number, fileSystem: FileSystem, clock: Clock): ShardServer {
+export function openShard(
+  data: ShardWorkerData,
+  threadId: number,
+  fileSystem: FileSystem,
+  clock: Clock,
+  { randomWord = () => randomInt(2 ** 32), scheduleRound }: ShardSeams = {},
+): ShardServer {
   const assignment = new ShardAssignment(data.shardCount, data.assignment);
   assignment.claim(data.shardIndex, threadId);
   const paths = new StorePaths(data.directory);
@@ -27,7 +40,7 @@ export function openShard(data: ShardWorkerData, threadId: number, fileSystem: F
     assignment,
     stats: new ShardStats(data.stats),
     clock,
-    randomWord: () => randomInt(2 ** 32),
+    randomWord,
   });
-  return new ShardServer(shard);
+  return new ShardServer(shard, scheduleRound);
 }

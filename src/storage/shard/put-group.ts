@@ -122,7 +122,7 @@ export class PutGroup {
 
   private enqueue(verified: Verified, request: PutRequest): void {
     const bytes = recordBytes(request.sizeBytes);
-    if (!this.segments.fits(this.batchBytes + bytes)) {
+    if (!this.segments.fits(bytes, this.batchBytes)) {
       this.flush();
       if (!this.segments.fits(bytes)) this.attemptSync(() => this.segments.seal());
     }

@@ -1,3 +1,4 @@
+import { ACTION_CACHE_SPACE } from "../../cache/entry-key.ts";
 import {
   CHUNK_BYTES,
   chunkCount,
@@ -15,6 +16,7 @@ import type { FoundEntry } from "../index/index-reader.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { recoverSegment } from "../segment/segment-recovery.ts";
+import type { SegmentWriter } from "../segment/segment-writer.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { RetireResult } from "./shard-protocol.ts";
 import type { ShardSegments } from "./shard-segments.ts";
@@ -25,6 +27,13 @@ interface LiveRecord {
   readonly entry: FoundEntry;
   readonly leased: boolean;
   readonly used: boolean;
+}
+
+/** A record that was appended again and is not published yet. */
+interface Copy {
+  readonly live: LiveRecord;
+  readonly copy: PlacedRecord;
+  readonly writer: SegmentWriter;
 }
 
 /** Copied in one go; group commits of the shard run in between. */
@@ -66,25 +75,29 @@ export class Retention {
     const segmentId = this.segments.oldestSealed();
     if (segmentId === undefined) return { retiredSegmentIds: [], freedBytes: 0 };
     const accounted = this.segments.accountedBytes(segmentId);
-    const live = this.liveRecords(segmentId);
+    const { live, replacedCount } = this.liveRecords(segmentId);
     const kept = this.choose(live, accounted);
     const keptBytes = kept.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
-    this.copyCreditBytes -= keptBytes;
-    if (keptBytes >= accounted * KEEP_WHOLE_SHARE_MIN) {
+    // A segment that holds a replaced value must go before the one that holds the value's successor: else, once that
+    // is gone, a restart would bring the old value back. Hence such a segment is not kept, and one that is kept has
+    // only segments behind it in which its values may be replaced.
+    if (keptBytes >= accounted * KEEP_WHOLE_SHARE_MIN && replacedCount === 0) {
+      this.copyCreditBytes -= keptBytes;
+      if (live.some(({ record }) => isReplaceable(record))) this.segments.seal();
       this.segments.renew(segmentId);
       return { retiredSegmentIds: [], freedBytes: 0 };
     }
     yield* this.copyForward(segmentId, kept);
     this.drop(segmentId, live);
     this.segments.unlink(segmentId);
-    this.copyCreditBytes = Math.min(this.copyCreditBytesMax, this.copyCreditBytes + accounted - keptBytes);
+    this.copyCreditBytes = Math.min(this.copyCreditBytesMax, this.copyCreditBytes + accounted - 2 * keptBytes);
     this.context.stats.add("retiredSegments");
     return { retiredSegmentIds: [segmentId], freedBytes: accounted - keptBytes };
   }
 
   /** Takes this shard's keys out of a segment that was written under another shard count; the file stays. */
   *leaveForeign(segmentId: number): Generator<undefined, RetireResult> {
-    const live = this.liveRecords(segmentId);
+    const { live } = this.liveRecords(segmentId);
     const bytes = live.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
     // A copy is read whole; an adopted segment may be larger than memory.
     const copyable = live.filter(({ record }) => record.storedBytes <= COPIED_RECORD_BYTES_MAX);
@@ -94,7 +107,8 @@ export class Retention {
     return { retiredSegmentIds: [], freedBytes: 0 };
   }
 
-  private liveRecords(segmentId: number): LiveRecord[] {
+  /** What the index still points to in a segment, and how many values in it have been replaced since. */
+  private liveRecords(segmentId: number): { live: LiveRecord[]; replacedCount: number } {
     const { fileSystem, segmentsDirectory, index, clock, minLeaseSeconds } = this.context;
     let records: PlacedRecord[];
     try {
@@ -105,22 +119,26 @@ export class Retention {
         fileSystem.close(fd);
       }
     } catch (error) {
-      // A file that somebody removed has nothing left to copy; its entries are found dead when they are read.
-      if (errorCode(error) === "ENOENT") return [];
+      // A file that is gone or unreadable has nothing left to copy; its entries are found dead when they are read (H8).
+      if (isUnreadable(error)) return { live: [], replacedCount: 0 };
       throw error;
     }
     const nowSeconds = leaseSeconds(clock);
     const sinceSeconds = this.segments.heldSinceSeconds(segmentId);
     const live: LiveRecord[] = [];
+    let replacedCount = 0;
     for (const record of records) {
       const words = keyWords(record.key);
       const entry = index.find(words, record.space);
-      if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== record.offset) continue;
+      if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== record.offset) {
+        if (isReplaceable(record)) replacedCount += 1;
+        continue;
+      }
       const used = entry.lastUseSeconds > 0 && entry.lastUseSeconds >= sinceSeconds;
       const leased = entry.lastUseSeconds > 0 && entry.lastUseSeconds + minLeaseSeconds > nowSeconds;
       live.push({ record, words, entry, leased, used });
     }
-    return live;
+    return { live, replacedCount };
   }
 
   private choose(live: readonly LiveRecord[], accountedBytes: number): LiveRecord[] {
@@ -154,10 +172,12 @@ export class Retention {
     if (kept.length === 0) return;
     const { fileSystem, segmentsDirectory } = this.context;
     const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
+    const copies: Copy[] = [];
     try {
       let sliceBytes = 0;
       for (const live of kept) {
-        this.copyRecord(fd, segmentId, live);
+        const copy = this.copyRecord(fd, segmentId, live);
+        if (copy !== undefined) copies.push(copy);
         sliceBytes += recordBytes(live.record.storedBytes);
         if (sliceBytes < SLICE_BYTES) continue;
         sliceBytes = 0;
@@ -166,21 +186,40 @@ export class Retention {
     } finally {
       fileSystem.close(fd);
     }
-    // The copies must be durable before the originals go; the entries may point at them before that, because until
-    // then a restart finds the originals.
     this.segments.sync();
+    // Nobody is sent to a copy before it is durable. A group commit between two slices may have lost some of them
+    // with the segment whose sync failed (H5): then the originals stay, and the next attempt copies anew.
+    const lost = copies.find(({ writer }) => writer.wasAbandoned);
+    if (lost !== undefined)
+      throw new Error(`segment ${segmentId}: copies in segment ${lost.writer.segmentId} were lost`);
+    for (const copy of copies) this.publish(segmentId, copy);
   }
 
-  private copyRecord(fd: number, segmentId: number, live: LiveRecord): void {
-    const { index, ledger, stats } = this.context;
-    const { record, words } = live;
-    const now = index.find(words, record.space);
-    // Replaced by a newer value while this segment was being copied.
-    if (now === undefined || now.segmentId !== segmentId || now.offset !== record.offset) return;
+  /** Where the entry points if it is still this record, or undefined: replaced meanwhile by a newer value. */
+  private current(segmentId: number, { record, words }: LiveRecord): FoundEntry | undefined {
+    const entry = this.context.index.find(words, record.space);
+    return entry?.segmentId === segmentId && entry.offset === record.offset ? entry : undefined;
+  }
+
+  private publish(segmentId: number, { live, copy, writer }: Copy): void {
+    const entry = this.current(segmentId, live);
+    if (entry === undefined) return;
+    const { lastUseSeconds } = entry;
+    this.context.index.publish(
+      live.words,
+      { ...copy, segmentId: writer.segmentId },
+      { verified: true, lastUseSeconds },
+    );
+  }
+
+  private copyRecord(fd: number, segmentId: number, live: LiveRecord): Copy | undefined {
+    const { ledger, stats } = this.context;
+    const { record } = live;
+    if (this.current(segmentId, live) === undefined) return undefined;
     const body = this.readVerified(fd, record);
     if (body === undefined) {
       stats.add("quarantinedRecords");
-      return;
+      return undefined;
     }
     const bytes = recordBytes(record.storedBytes);
     if (!this.segments.fits(bytes)) this.segments.seal();
@@ -193,18 +232,22 @@ export class Retention {
       ledger.release(recordFootprintBytes(record.storedBytes));
       throw error;
     }
-    const { lastUseSeconds } = now;
-    index.publish(words, { ...copy, segmentId: writer.segmentId }, { verified: true, lastUseSeconds });
     stats.add("copiedRecords");
     stats.add("copiedBytes", bytes);
+    return { live, copy, writer };
   }
 
-  /** Payload and trailer as they stand on disk, or undefined where a checksum fails. */
+  /** Payload and trailer as they stand on disk, or undefined where they cannot be read or a checksum fails. */
   private readVerified(fd: number, record: PlacedRecord): Buffer | undefined {
     const { storedBytes } = record;
     const body = Buffer.allocUnsafe(storedBytes + recordTrailerBytes(storedBytes));
-    const read = readFully(this.context.fileSystem, fd, body, record.offset + RECORD_HEADER_BYTES);
-    if (read < body.length) return undefined;
+    try {
+      const read = readFully(this.context.fileSystem, fd, body, record.offset + RECORD_HEADER_BYTES);
+      if (read < body.length) return undefined;
+    } catch (error) {
+      if (isUnreadable(error)) return undefined;
+      throw error;
+    }
     const trailer = body.subarray(storedBytes);
     for (let chunk = 0; chunk < chunkCount(storedBytes); chunk += 1) {
       const end = Math.min(storedBytes, (chunk + 1) * CHUNK_BYTES);
@@ -215,11 +258,20 @@ export class Retention {
 
   private drop(segmentId: number, live: readonly LiveRecord[]): void {
     const { index, stats } = this.context;
-    for (const { record, words } of live) {
-      const entry = index.find(words, record.space);
-      if (entry === undefined || entry.segmentId !== segmentId || entry.offset !== record.offset) continue;
-      index.remove(words, record.space);
+    for (const candidate of live) {
+      if (this.current(segmentId, candidate) === undefined) continue;
+      index.remove(candidate.words, candidate.record.space);
       stats.add("retiredRecords");
     }
   }
+}
+
+function isReplaceable({ space }: PlacedRecord): boolean {
+  return space >= ACTION_CACHE_SPACE;
+}
+
+/** Gone for good, as opposed to a want of descriptors or memory that passes. */
+function isUnreadable(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === "ENOENT" || code === "EIO";
 }

@@ -1,15 +1,9 @@
 import { errorCode, writeFully } from "../file-system.ts";
 import { type CheckpointSource, removeCheckpoint, restoreCheckpoint } from "../index/index-checkpoint.ts";
-import { keyWords, shardOfKey } from "../index/index-layout.ts";
+import { type EntryLocation, keyWords, shardOfKey } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { segmentPath } from "../segment/segment-file.ts";
-import {
-  decodeFooterRow,
-  encodeFooter,
-  FOOTER_ROW_BYTES,
-  FOOTER_TAIL_BYTES,
-  type PlacedRecord,
-} from "../segment/segment-format.ts";
+import { encodeFooter, FOOTER_ROW_BYTES, FOOTER_TAIL_BYTES, FooterCursor } from "../segment/segment-format.ts";
 import {
   inspectSegment,
   readFooterTable,
@@ -20,6 +14,7 @@ import {
 import { SegmentWriter } from "../segment/segment-writer.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { LoadRequest, RecoverRequest, RecoverResult, SegmentSummary } from "./shard-protocol.ts";
+import { isDiskFull } from "./write-failure.ts";
 
 /**
  * Recovery, first pass: makes each given segment file whole, so that every shard can read it afterwards. Torn tails
@@ -73,8 +68,14 @@ function recoverOne(context: ShardContext, segmentId: number, warnings: string[]
     const cut = fileBytes - endOffset;
     warnings.push(`segment ${segmentId} was not sealed: kept ${records.length} records, cut ${cut} bytes behind them`);
     fileSystem.truncate(fd, endOffset);
-    writeFully(fileSystem, fd, [encodeFooter(records, endOffset, recovered.nonce)], endOffset);
-    fileSystem.syncData(fd);
+    try {
+      writeFully(fileSystem, fd, [encodeFooter(records, endOffset, recovered.nonce)], endOffset);
+      fileSystem.syncData(fd);
+    } catch (error) {
+      // A full disk is no reason not to serve (H7): whoever reads the file scans it, as was done just now.
+      if (!isDiskFull(error)) throw error;
+      warnings.push(`segment ${segmentId} stays without a footer: the disk is full`);
+    }
     return summarize(segmentId, recovered);
   } finally {
     fileSystem.close(fd);
@@ -123,7 +124,7 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
   const fromCheckpoint = checkpoint?.entries ?? 0;
   if (checkpoint === undefined) {
     removeCheckpoint(checkpointSource(context));
-    context.index.reserve(all.reduce((sum, { recordCount }) => sum + recordCount, 0) / Math.max(1, context.shardCount));
+    context.index.reserve(countRecords(request.own) + countRecords(request.foreign) / context.shardCount);
   }
   for (const summary of all) {
     const { segmentId, nonce, endOffset } = summary;
@@ -140,6 +141,10 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
   return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, warnings };
 }
 
+function countRecords(segments: readonly SegmentSummary[]): number {
+  return segments.reduce((sum, { recordCount }) => sum + recordCount, 0);
+}
+
 /** Publishes the records of a segment that start at `from` or behind it and belong to this shard. */
 function loadRecords(context: ShardContext, segmentId: number, from: number): void {
   const { fileSystem, segmentsDirectory } = context;
@@ -148,22 +153,33 @@ function loadRecords(context: ShardContext, segmentId: number, from: number): vo
     const sealed = inspectSegment(fileSystem, fd);
     const table = sealed === undefined ? undefined : readFooterTable(fileSystem, fd, sealed.footer);
     if (sealed !== undefined && table !== undefined) {
-      for (let row = 0; row < sealed.footer.rowCount; row += 1)
-        restore(context, segmentId, from, decodeFooterRow(table, row));
+      const cursor = new FooterCursor(table);
+      for (let row = 0; row < sealed.footer.rowCount; row += 1) {
+        cursor.moveTo(row);
+        restore(context, segmentId, from, cursor, cursor.keyWords);
+      }
       return;
     }
-    for (const record of recoverSegment(fileSystem, fd).records) restore(context, segmentId, from, record);
+    for (const record of recoverSegment(fileSystem, fd).records) {
+      restore(context, segmentId, from, record, keyWords(record.key));
+    }
   } finally {
     fileSystem.close(fd);
   }
 }
 
-function restore(context: ShardContext, segmentId: number, from: number, record: PlacedRecord): void {
-  if (record.offset < from) return;
-  const words = keyWords(record.key);
-  if (shardOfKey(words, context.shardCount) !== context.shardIndex) return;
-  context.index.publish(words, { ...record, segmentId }, { verified: false, lastUseSeconds: 0 });
+function restore(
+  context: ShardContext,
+  segmentId: number,
+  from: number,
+  { offset, space, encoding, sizeBytes, storedBytes }: Omit<EntryLocation, "segmentId">,
+  words: Int32Array,
+): void {
+  if (offset < from || shardOfKey(words, context.shardCount) !== context.shardIndex) return;
+  context.index.publish(words, { offset, space, encoding, sizeBytes, storedBytes, segmentId }, RESTORED);
 }
+
+const RESTORED = { verified: false, lastUseSeconds: 0 };
 
 /**
  * Goes on appending to the shard's newest segment while it is less than half full, so that restarts do not leave
@@ -184,6 +200,5 @@ export function resumeNewest(context: ShardContext, request: LoadRequest): Segme
   const { header, records, endOffset } = recovered;
   // The footer is cut with the first append, so the records must be known to the last one.
   if (header === undefined || records.length !== newest.recordCount) return undefined;
-  const own = records.map((record) => ({ ...record, key: Uint8Array.from(record.key) }));
-  return SegmentWriter.resume(fileSystem, segmentsDirectory, header, own, endOffset);
+  return SegmentWriter.resume(fileSystem, segmentsDirectory, header, records, endOffset);
 }

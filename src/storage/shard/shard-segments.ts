@@ -4,11 +4,13 @@ import {
   SEGMENT_HEADER_BYTES,
   SEGMENT_OVERHEAD_BYTES,
 } from "../segment/segment-format.ts";
+import { removeIfThere } from "../file-system.ts";
 import { SegmentWriter } from "../segment/segment-writer.ts";
 import type { CoveredSegment } from "../index/index-checkpoint.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import type { ShardContext } from "./shard-context.ts";
+import { isDiskFull } from "./write-failure.ts";
 
 interface HeldSegment {
   readonly nonce: number;
@@ -90,13 +92,14 @@ export class ShardSegments {
     return this.active;
   }
 
-  /** Whether `bytes` more fit; an empty segment takes a record of any size. */
-  fits(bytes: number): boolean {
-    return (
-      this.active === undefined ||
-      this.active.recordCount === 0 ||
-      this.active.endOffset + bytes <= this.context.segmentBytesMax
-    );
+  /**
+   * Whether a record of `bytes` fits; an empty segment takes one of any size.
+   * @param pendingBytes Records before it that are going to be appended first.
+   */
+  fits(bytes: number, pendingBytes = 0): boolean {
+    if (pendingBytes === 0 && (this.active?.recordCount ?? 0) === 0) return true;
+    const end = (this.active?.endOffset ?? SEGMENT_HEADER_BYTES) + pendingBytes;
+    return end + bytes <= this.context.segmentBytesMax;
   }
 
   append(records: readonly PlacedRecord[], pieces: readonly Uint8Array[], bytes: number): void {
@@ -178,10 +181,13 @@ export class ShardSegments {
     this.publishStats();
   }
 
-  /** Removes the file; open readers finish. @returns the bytes given back to the ledger. */
+  /**
+   * Removes the file, if somebody else has not done so; open readers finish.
+   * @returns the bytes given back to the ledger.
+   */
   unlink(segmentId: number): number {
     const bytes = this.accountedBytes(segmentId);
-    this.context.fileSystem.remove(segmentPath(this.context.segmentsDirectory, segmentId));
+    removeIfThere(this.context.fileSystem, segmentPath(this.context.segmentsDirectory, segmentId));
     this.held.delete(segmentId);
     this.heldBytes -= bytes;
     this.context.ledger.release(bytes);
@@ -196,7 +202,8 @@ export class ShardSegments {
       sync(writer);
     } catch (error) {
       // Never synced again: a second fdatasync would report success for pages that the kernel has dropped.
-      this.syncFailuresInARow += 1;
+      // A full disk passes, and the shard must go on then without a restart (H7); a failing one does not.
+      if (!isDiskFull(error)) this.syncFailuresInARow += 1;
       stats.add("syncFailures");
       if (this.syncFailuresInARow >= SYNC_FAILURES_IN_A_ROW_MAX) stats.set("readOnly", 1);
       if (this.active === writer) this.active = undefined;

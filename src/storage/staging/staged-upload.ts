@@ -56,6 +56,7 @@ export class StagedUpload implements StagedEntry {
   private reservedBytes = 0;
   private reservedFileBytes = 0;
   private busy: Promise<void> = Promise.resolve();
+  private ending: AbortController | undefined;
 
   private constructor(context: StagingContext, shard: ShardClient, key: EntryKey, sizeBytes: number | undefined) {
     this.context = context;
@@ -129,6 +130,8 @@ export class StagedUpload implements StagedEntry {
   async discard(): Promise<void> {
     if (this.state !== "open") return;
     this.state = "committing";
+    // A write that waits for room gives up: nobody wants its bytes any more (H13).
+    this.ending?.abort();
     await this.busy;
     await this.release();
   }
@@ -167,7 +170,7 @@ export class StagedUpload implements StagedEntry {
   private async writeUncovered(chunk: Uint8Array, total: number): Promise<void> {
     const covered = Math.min(this.sizeBytesMax, Math.max(total, this.coveredBytes + COVER_STEP_BYTES));
     if (this.file === undefined) return this.spill(chunk, covered);
-    await this.cover(covered, true);
+    await this.cover(covered, true, this.untilDiscarded());
     await this.file.write(chunk);
   }
 
@@ -196,7 +199,7 @@ export class StagedUpload implements StagedEntry {
 
   /** Moves the upload from the slab to a temp file, with the bytes that found no block. */
   private async spill(rest: Uint8Array, coveredBytes: number): Promise<void> {
-    const file = await this.openFile(coveredBytes);
+    const file = await this.openFile(coveredBytes, this.untilDiscarded());
     const { slab } = this.context;
     for (const [i, block] of this.blocks.entries()) {
       const isLast = i === this.blocks.length - 1;
@@ -211,6 +214,11 @@ export class StagedUpload implements StagedEntry {
     await this.cover(coveredBytes, true, signal);
     this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, FILE_BUFFER_BYTES);
     return this.file;
+  }
+
+  private untilDiscarded(): AbortSignal {
+    this.ending ??= new AbortController();
+    return this.ending.signal;
   }
 
   /** Reserves room for an upload of `coveredBytes`. */

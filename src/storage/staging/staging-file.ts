@@ -88,8 +88,11 @@ export class StagingFile {
 
   /** Closes and removes the file, whatever state it is in. */
   async discard(): Promise<void> {
-    await this.close();
-    this.fileSystem.remove(this.path);
+    try {
+      await this.close();
+    } finally {
+      this.fileSystem.remove(this.path);
+    }
   }
 
   private async close(): Promise<void> {

@@ -28,6 +28,11 @@ export class Readiness {
     return this.#status.state === "serving";
   }
 
+  /** Whether the process is about to exit. */
+  get draining(): boolean {
+    return this.#status.state === "draining";
+  }
+
   /** The store takes reads and writes. */
   serve(): void {
     this.#move({ state: "serving", reason: undefined });

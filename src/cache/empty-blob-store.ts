@@ -72,6 +72,9 @@ class EmptyStagedBlob implements StagedBlob {
     this.#isEnded = true;
   }
 
+  /** Nothing is held. */
+  async park(): Promise<void> {}
+
   async discard(): Promise<void> {
     this.#isEnded = true;
   }

@@ -37,6 +37,11 @@ export interface StagedEntry {
    * @throws {CacheError} invalid_argument where size or hash differ from the key.
    */
   commit(): Promise<void>;
+  /**
+   * Gives back the memory that the staged bytes take, because nobody will write to the upload for a while. It can
+   * be written to and committed as before. Where there is no room to put the bytes elsewhere they stay in memory.
+   */
+  park(): Promise<void>;
   /** Frees everything that is staged. Calling it after `commit` or twice does nothing. */
   discard(): Promise<void>;
 }

@@ -68,6 +68,10 @@ class MeasuredStagedBlob implements StagedBlob {
     this.#meter.countBytes("cas", "written", bytesStaged);
   }
 
+  park(): Promise<void> {
+    return this.#inner.park();
+  }
+
   discard(): Promise<void> {
     return this.#inner.discard();
   }

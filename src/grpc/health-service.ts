@@ -6,6 +6,8 @@ import type { BoundMethod } from "./transport/handler.ts";
 /** Whether the server takes calls, and when that changes. */
 export interface ReadinessSource {
   readonly ready: boolean;
+  /** Whether the server is about to end: streams that only watch it end too. */
+  readonly draining: boolean;
   /** Calls `listener` after every change until the returned function is called. */
   onChange(listener: () => void): () => void;
 }
@@ -34,19 +36,17 @@ export function healthService(options: HealthServiceOptions): BoundMethod[] {
       return statusNow();
     },
 
-    async *Watch({ service }, call) {
-      if (!known.has(service)) {
-        // The protocol wants the stream kept open: the service might come up later. Here none does.
-        yield { status: SERVING_STATUS.serviceUnknown };
-        await aborted(call.signal);
-        return;
-      }
-      yield* statusChanges(readiness, statusNow, call.signal);
-    },
+    // For an unknown service the protocol wants the stream kept open: it might come up later. Here none does.
+    Watch: ({ service }, call) =>
+      statusChanges(
+        readiness,
+        known.has(service) ? statusNow : () => ({ status: SERVING_STATUS.serviceUnknown }),
+        call.signal,
+      ),
   });
 }
 
-/** The status now, then each new one until `signal` aborts. Changes that undo each other unseen are left out. */
+/** The status now, then each new one until the server drains or `signal` aborts. Changes that undo each other unseen are left out. */
 async function* statusChanges(
   readiness: ReadinessSource,
   statusNow: () => HealthCheckResponse,
@@ -59,22 +59,19 @@ async function* statusChanges(
     let sent: number | undefined;
     while (!signal.aborted) {
       const current = statusNow();
-      if (current.status === sent) {
-        // Nothing can change between the look and the wait: both happen in one turn of the event loop.
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      } else {
+      if (current.status !== sent) {
         sent = current.status;
         yield current;
+        continue;
       }
+      // A watcher has no work in flight that a drain should wait for.
+      if (readiness.draining) return;
+      // Nothing can change between the look and the wait: both happen in one turn of the event loop.
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
     }
   } finally {
     unsubscribe();
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

@@ -105,6 +105,8 @@ export class ResumableUploads {
     this.#kept.set(name, { staged, expiry });
     this.#keptBytes += reservedBytes(staged);
     await this.#dropExcess();
+    // Minutes may pass before anybody comes back for it, if ever: staging memory is for those who are here.
+    if (this.#kept.get(name)?.staged === staged) await staged.park();
   }
 
   async #dropExcess(): Promise<void> {

@@ -267,6 +267,23 @@ export function describeEntryStore(name: string, open: () => Promise<OpenEntrySt
         await expectAbsent(key);
       });
 
+      test.each([0, 1, 40_000, 2_000_000])(
+        "an upload that was parked after %i bytes goes on and is whole",
+        async (parkAt) => {
+          const content = randomContent(random, 2_500_000);
+          for (const { key, bytes } of [content, randomContent(random, parkAt + 1)]) {
+            const staged = await store.stage(key);
+            await staged.write(bytes.subarray(0, parkAt));
+            await staged.park();
+            await staged.park();
+            expect(staged.bytesStaged).toBe(parkAt);
+            await staged.write(bytes.subarray(parkAt));
+            await staged.commit();
+            await expectStored({ ...content, key, bytes });
+          }
+        },
+      );
+
       test("discard after discard and after commit does nothing", async () => {
         const [discarded, committed] = randomContents(random, [100, 100_000]) as [CasContent, CasContent];
         const first = await store.stage(discarded.key);

@@ -11,6 +11,7 @@ const SERVICE_UNKNOWN = { status: 3 };
 
 class SwitchedReadiness implements ReadinessSource {
   ready: boolean;
+  draining = false;
   readonly listeners = new Set<() => void>();
 
   constructor(ready: boolean) {
@@ -63,6 +64,19 @@ test("Watch tells the status now and every change, and lets go when the client d
   expect(readiness.listeners.size).toBe(1);
   watch.cancel();
   await vi.waitFor(() => expect(readiness.listeners.size).toBe(0), { timeout: 20_000, interval: 2 });
+});
+
+test.each(["", "no.Such"])("a drain ends the Watch of %j: it must not wait for watchers", async (service) => {
+  const readiness = new SwitchedReadiness(true);
+  const watch = (await serve(readiness)).serverStream("Watch", { service });
+  const statuses: unknown[] = [];
+  watch.on("data", (status: unknown) => statuses.push(status));
+  await vi.waitFor(() => expect(statuses).toHaveLength(1), { timeout: 20_000, interval: 2 });
+  readiness.draining = true;
+  readiness.set(false);
+  await once(watch, "end");
+  expect(statuses.slice(1)).toEqual(service === "" ? [NOT_SERVING] : []);
+  expect(readiness.listeners.size).toBe(0);
 });
 
 test("Watch of an unknown service says so and stays open", async () => {

@@ -145,6 +145,9 @@ class MemoryStaged implements StagedEntry {
     await this.#store.publish(this.key, bytes);
   }
 
+  /** There is nowhere else to put the bytes. */
+  async park(): Promise<void> {}
+
   async discard(): Promise<void> {
     if (!this.#isEnded) this.#end();
   }

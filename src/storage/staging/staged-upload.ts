@@ -127,6 +127,12 @@ export class StagedUpload implements StagedEntry {
     await this.handOver();
   }
 
+  async park(): Promise<void> {
+    if (this.state !== "open" || this.file !== undefined || this.blocks.length === 0) return;
+    await this.busy;
+    await this.track(this.spill(new Uint8Array(0), this.coveredBytes))?.catch(() => undefined);
+  }
+
   async discard(): Promise<void> {
     if (this.state !== "open") return;
     this.state = "committing";

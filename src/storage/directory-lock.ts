@@ -14,19 +14,27 @@ export class DirectoryLock implements Disposable {
     this.database = database;
   }
 
-  /** @throws {CacheError} failed_precondition where another store holds the directory. */
+  /** @throws {CacheError} failed_precondition where another store holds the directory, or no lock can be made in it. */
   static acquire(directory: string): DirectoryLock {
-    const database = new DatabaseSync(join(directory, "lock"));
+    let database: DatabaseSync | undefined;
     try {
+      database = new DatabaseSync(join(directory, "lock"));
       database.exec("BEGIN EXCLUSIVE");
+      return new DirectoryLock(database);
     } catch (cause) {
-      database.close();
-      throw new CacheError("failed_precondition", `${directory} is in use by another Kura process`, { cause });
+      database?.close();
+      const reason = isBusy(cause) ? "is in use by another Kura process" : `cannot be locked: ${String(cause)}`;
+      throw new CacheError("failed_precondition", `${directory} ${reason}`, { cause });
     }
-    return new DirectoryLock(database);
   }
 
   [Symbol.dispose](): void {
     this.database.close();
   }
+}
+
+const SQLITE_BUSY = 5;
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY;
 }

@@ -1,5 +1,6 @@
 import { availableParallelism, totalmem } from "node:os";
 import type { Clock } from "../clock.ts";
+import type { Timers } from "../timers.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { StartShard } from "./shard/shard-client.ts";
 import { ENTRIES_PER_SHARD_MAX, ENTRY_BYTES, SIZE_BYTES_MAX } from "./index/index-layout.ts";
@@ -24,6 +25,8 @@ export interface EngineOptions {
   readonly admissionWaitMs?: number;
   readonly logger: EngineLogger;
   readonly clock?: Clock;
+  /** Of uploads that wait for room. */
+  readonly timers?: Timers;
   readonly fileSystem?: FileSystem;
   /** Default: a worker thread each. */
   readonly startShard?: StartShard;

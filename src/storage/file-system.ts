@@ -159,6 +159,15 @@ export function removeIfThere(fileSystem: FileSystem, path: string): void {
   }
 }
 
+/** Removes a file that is in nobody's way: what cannot be removed now is removed at the next start. */
+export function removeQuietly(fileSystem: FileSystem, path: string): void {
+  try {
+    fileSystem.remove(path);
+  } catch {
+    // See above.
+  }
+}
+
 /** The `code` of an error from the file system (`ENOSPC`, `ENOENT`, ...), or undefined. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

@@ -1,10 +1,11 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { CacheError } from "../cache/cache-error.ts";
 import { systemClock } from "../clock.ts";
+import { systemTimers } from "../timers.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { DiskLedger } from "./disk-ledger.ts";
 import { type EngineOptions, type EngineSizes, engineSizes, SLAB_BLOCK_BYTES } from "./engine-options.ts";
-import { type FileSystem, nodeFileSystem, removeIfThere } from "./file-system.ts";
+import { type FileSystem, nodeFileSystem, removeIfThere, removeQuietly } from "./file-system.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
 import { Retirement } from "./retirement.ts";
 import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
@@ -45,7 +46,7 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
   const fileSystem = options.fileSystem ?? nodeFileSystem;
   const sizes = engineSizes(options);
   const paths = new StorePaths(options.directory);
-  for (const path of [paths.root, paths.segments, paths.checkpoint, paths.staging]) fileSystem.makeDirectory(path);
+  makeDirectories(fileSystem, paths);
   const lock = options.lock?.(options.directory) ?? DirectoryLock.acquire(options.directory);
   const shards: SupervisedShard[] = [];
   try {
@@ -76,6 +77,17 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
     await Promise.all(shards.map((shard) => shard.terminate()));
     lock[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** Their names are durable before anything in them is acknowledged (H2). */
+function makeDirectories(fileSystem: FileSystem, paths: StorePaths): void {
+  for (const path of [paths.root, paths.segments, paths.checkpoint, paths.staging]) fileSystem.makeDirectory(path);
+  fileSystem.syncDirectory(paths.root);
+  try {
+    fileSystem.syncDirectory(dirname(paths.root));
+  } catch {
+    // A parent that this process may not read was there before it came.
   }
 }
 
@@ -150,7 +162,11 @@ function buildIntake(
   foreign: SegmentSummary[],
   readers: SegmentReaders,
 ): { staging: StagingContext; retirement: Retirement } {
-  const waiting = { waitersMax: UPLOADS_WAITING_MAX, waitMs: options.admissionWaitMs ?? ADMISSION_WAIT_MS };
+  const waiting = {
+    waitersMax: UPLOADS_WAITING_MAX,
+    waitMs: options.admissionWaitMs ?? ADMISSION_WAIT_MS,
+    timers: options.timers ?? systemTimers,
+  };
   const admission = new DiskAdmission(ledger, {
     ...waiting,
     keepFreeBytes: sizes.keepFreeBytes,
@@ -165,7 +181,7 @@ function buildIntake(
       stats: shard.stats,
       needsEntries: () => shard.index.liveCount > sizes.entriesPerShardMax * ENTRIES_FULL_SHARE,
     })),
-    bytesTarget: sizes.retireAboveBytes,
+    bytesTarget: () => Math.min(sizes.retireAboveBytes, options.maxBytes - sizes.keepFreeBytes - admission.bytesWanted),
     foreign,
     removeForeign({ segmentId, accountedBytes }) {
       removeIfThere(fileSystem, segmentPath(paths.segments, segmentId));
@@ -218,7 +234,8 @@ function listSegments(fileSystem: FileSystem, directory: string): { segmentIds: 
 
 /** Nothing in the staging folder was acknowledged: what a crash left there goes. */
 function clearStaging(fileSystem: FileSystem, directory: string): void {
-  for (const name of fileSystem.listDirectory(directory)) fileSystem.remove(join(directory, name));
+  // Quietly: somebody's folder in there is no reason not to start.
+  for (const name of fileSystem.listDirectory(directory)) removeQuietly(fileSystem, join(directory, name));
 }
 
 /** Checkpoints that a crash left half written, or that no shard of this run would read. */

@@ -13,8 +13,8 @@ export interface RetirementShard {
 export interface RetirementOptions {
   readonly ledger: DiskLedger;
   readonly shards: readonly RetirementShard[];
-  /** Retirement goes on until no more than this is used. */
-  readonly bytesTarget: number;
+  /** Retirement goes on until no more than this is used; less while a large upload waits for room. */
+  readonly bytesTarget: () => number;
   /** Segments of another shard count, oldest first: every shard takes its keys out, then `removeForeign` unlinks. */
   readonly foreign: SegmentSummary[];
   readonly removeForeign: (segment: SegmentSummary) => void;
@@ -35,9 +35,7 @@ export class Retirement {
   /** Starts making room if that is needed and not going on already. */
   check(): void {
     if (this.running !== undefined || this.stopped || !this.isNeeded()) return;
-    this.running = this.run().finally(() => {
-      this.running = undefined;
-    });
+    this.running = this.run();
   }
 
   async stop(): Promise<void> {
@@ -47,7 +45,7 @@ export class Retirement {
 
   private isNeeded(): boolean {
     const { ledger, bytesTarget, shards } = this.options;
-    return ledger.bytesUsed > bytesTarget || shards.some((shard) => shard.needsEntries());
+    return ledger.bytesUsed > bytesTarget() || shards.some((shard) => shard.needsEntries());
   }
 
   private async run(): Promise<void> {
@@ -63,6 +61,9 @@ export class Retirement {
       }
     } catch (error) {
       onError(error);
+    } finally {
+      // In the same turn as the last look at what is needed: a check in between would be lost.
+      this.running = undefined;
     }
   }
 

@@ -6,7 +6,7 @@ import type { EngineOptions, EngineSizes } from "./engine-options.ts";
 import type { DiskLedger } from "./disk-ledger.ts";
 import { errorCode, type FileSystem } from "./file-system.ts";
 import { keyWords, shardOfKey } from "./index/index-layout.ts";
-import type { FoundEntry } from "./index/index-reader.ts";
+import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { leaseSeconds } from "./lease-clock.ts";
 import { openEngine } from "./open-engine.ts";
@@ -60,6 +60,8 @@ export interface EngineStats {
   readonly shards: readonly (ShardStatsSnapshot & { entries: number; callsInFlight: number })[];
 }
 
+/** Nothing is wrong with the segment (HAZARDS H9). */
+const PASSING_OPEN_ERRORS: ReadonlySet<string | undefined> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 /** A location that moved while it was being opened is looked up again, this often at the most. */
 const LOOKUP_ATTEMPTS = 4;
 
@@ -109,6 +111,8 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
 
   async get(key: EntryKey, range: ByteRange = { offset: 0 }): Promise<EntryContent | undefined> {
     for (let attempt = 0; attempt < LOOKUP_ATTEMPTS; attempt += 1) {
+      // The one that the entry is found in: a shard that is started again meanwhile has another.
+      const { index } = this.shardOf(key);
       const found = this.lookUp(key);
       if (found === undefined) return undefined;
       const length = rangeLength(found.sizeBytes, range);
@@ -117,13 +121,13 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
         pinned = await this.parts.readers.pin(found.segmentId);
       } catch (error) {
         // Retired between the look-up and the open: the entry is gone by now, or points to the copy.
-        if (errorCode(error) === "EMFILE")
+        if (PASSING_OPEN_ERRORS.has(errorCode(error)))
           throw new CacheError("resource_exhausted", "no file descriptor is free", { retryAfterMs: 1000 });
         if (attempt === LOOKUP_ATTEMPTS - 1) this.quarantine(key, found);
         continue;
       }
       this.touch(key, found);
-      const content = this.contentOf(key, found, pinned, range.offset, length);
+      const content = this.contentOf(key, index, found, pinned, range.offset, length);
       if (found.verified || (await content.check(key.bytes).catch(() => false))) return content;
       content.close();
       this.quarantine(key, found);
@@ -215,6 +219,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
 
   private contentOf(
     key: EntryKey,
+    index: IndexReader,
     found: FoundEntry,
     pinned: PinnedSegment,
     offset: number,
@@ -227,7 +232,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
       offset,
       length,
       verified: found.verified,
-      onVerified: () => this.shardOf(key).index.markVerified(found.entryNumber),
+      onVerified: () => index.markVerified(found.entryNumber),
       onCorrupt: () => this.quarantine(key, found),
     });
   }

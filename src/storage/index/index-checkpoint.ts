@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import { type FileSystem, readFully, removeIfThere, writeFully } from "../file-system.ts";
+import { type FileSystem, readFully, removeIfThere, removeQuietly, writeFully } from "../file-system.ts";
 import { ENTRY_BYTES, ENTRY_LAST_USE, ENTRY_PACKED, ENTRY_SEGMENT, ENTRY_WORDS } from "./index-layout.ts";
 import type { IndexWriter } from "./index-writer.ts";
 
@@ -91,11 +91,18 @@ export function* saveCheckpoint(
     }
     syncRecords();
     fileSystem.syncData(fd);
+    fileSystem.rename(temporary, path);
+  } catch (error) {
+    removeQuietly(fileSystem, temporary);
+    throw error;
   } finally {
     fileSystem.close(fd);
   }
-  fileSystem.rename(temporary, path);
-  fileSystem.syncDirectory(source.directory);
+  try {
+    fileSystem.syncDirectory(source.directory);
+  } catch {
+    // After a power cut the old one may be found, or none: that costs time only.
+  }
   return position;
 }
 
@@ -149,6 +156,9 @@ export function restoreCheckpoint(
       position += bytes.length;
     }
     return { covered: head.covered, entries: index.liveCount, fileBytes: position };
+  } catch {
+    // Unreadable is as good as lost (H3).
+    return undefined;
   } finally {
     fileSystem.close(fd);
   }

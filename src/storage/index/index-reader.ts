@@ -26,6 +26,13 @@ import {
   unpackLocation,
 } from "./index-layout.ts";
 
+/**
+ * The owner holds a lock word for well under a microsecond of its time, or for as long as the scheduler keeps it from
+ * running; a thread that was ended at that very instant holds it for ever. After this many looks, about a second,
+ * the entry is a miss: the index of a shard that died is replaced soon.
+ */
+const RETRIES_MAX = 50_000_000;
+
 /** A consistent copy of an entry, and where it stood, for marking it. */
 export interface FoundEntry extends EntryLocation {
   readonly entryNumber: number;
@@ -55,14 +62,16 @@ export class IndexReader {
 
   /** @param words The key as `keyWords` gives it. */
   find(words: Int32Array, space: number): FoundEntry | undefined {
-    for (;;) {
+    for (let attempt = 0; attempt < RETRIES_MAX; attempt += 1) {
       const entryNumber = this.findEntryNumber(words, space);
       if (entryNumber === -1) return undefined;
       // Between the search and this read the entry may have been moved (same number, new place: that place is
       // read), or removed and reused for another key: then only a new search can tell whether the key is back.
       const found = this.readEntry(entryNumber, words, space);
-      if (found !== undefined) return found;
+      if (found === "stuck") return undefined;
+      if (found !== "reused") return found;
     }
+    return undefined;
   }
 
   /** Notes a use, for leases and retention. A lost race costs one renewal of an entry that is being replaced. */
@@ -76,7 +85,7 @@ export class IndexReader {
 
   protected findEntryNumber(words: Int32Array, space: number): number {
     const control = partitionControl(partitionOfKey(words));
-    for (;;) {
+    for (let attempt = 0; attempt < RETRIES_MAX; attempt += 1) {
       const generation = Atomics.load(this.control, control + PARTITION_GENERATION);
       // Odd: base and mask are being replaced and may belong to different tables.
       if ((generation & 1) === 1) continue;
@@ -89,6 +98,7 @@ export class IndexReader {
       if (entryNumber !== -1) return entryNumber;
       if (Atomics.load(this.control, control + PARTITION_GENERATION) === generation) return -1;
     }
+    return -1;
   }
 
   private probe(words: Int32Array, space: number, base: number, mask: number): number {
@@ -113,9 +123,9 @@ export class IndexReader {
     return ((Atomics.load(this.entries, at + ENTRY_PACKED) >>> 8) & 0xff) === space;
   }
 
-  private readEntry(entryNumber: number, words: Int32Array, space: number): FoundEntry | undefined {
+  private readEntry(entryNumber: number, words: Int32Array, space: number): FoundEntry | "reused" | "stuck" {
     const at = entryNumber * ENTRY_WORDS;
-    for (;;) {
+    for (let attempt = 0; attempt < RETRIES_MAX; attempt += 1) {
       const version = Atomics.load(this.entries, at + ENTRY_VERSION);
       // Odd: the owner is rewriting it, for well under a microsecond of its time.
       if ((version & 1) === 1) continue;
@@ -130,7 +140,8 @@ export class IndexReader {
       const lastUseSeconds = Atomics.load(this.entries, at + ENTRY_LAST_USE);
       const verified = (Atomics.load(this.entries, at + ENTRY_MARKS) & MARK_VERIFIED) !== 0;
       if (Atomics.load(this.entries, at + ENTRY_VERSION) !== version) continue;
-      return matches ? { ...location, entryNumber, verified, lastUseSeconds } : undefined;
+      return matches ? { ...location, entryNumber, verified, lastUseSeconds } : "reused";
     }
+    return "stuck";
   }
 }

@@ -36,6 +36,8 @@ export class RecordContent implements EntryContent {
   private trailer: Buffer | undefined;
   private chunksHeld = 0;
   private ahead: Buffer | undefined;
+  private reading = false;
+  private closed = false;
 
   constructor(options: RecordContentOptions) {
     this.options = options;
@@ -73,6 +75,7 @@ export class RecordContent implements EntryContent {
       let at = offset;
       const end = offset + length;
       while (at < end) {
+        if (this.closed) throw closedMeanwhile();
         const chunkIndex = Math.floor(at / CHUNK_BYTES);
         const chunk = this.ahead ?? (await this.readChunk(chunkIndex));
         this.ahead = undefined;
@@ -93,7 +96,9 @@ export class RecordContent implements EntryContent {
   }
 
   close(): void {
-    this.options.pinned.unpin();
+    this.closed = true;
+    // A read in flight keeps its descriptor: the number might be another file's by the time the read runs.
+    if (!this.reading) this.options.pinned.unpin();
   }
 
   private async readChunk(chunkIndex: number): Promise<Buffer> {
@@ -101,7 +106,13 @@ export class RecordContent implements EntryContent {
     const start = chunkIndex * CHUNK_BYTES;
     const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, location.storedBytes - start));
     const at = location.offset + RECORD_HEADER_BYTES + start;
+    this.reading = true;
     const read = await readFullyAsync(fileSystem, pinned.fd, chunk, at).catch(() => -1);
+    this.reading = false;
+    if (this.closed) {
+      pinned.unpin();
+      throw closedMeanwhile();
+    }
     if (read < chunk.length) throw this.corrupt();
     if (verified) return chunk;
     if (this.trailer === undefined || !chunkHolds(chunk, this.trailer, chunkIndex)) throw this.corrupt();
@@ -115,4 +126,8 @@ export class RecordContent implements EntryContent {
     // A miss, as far as the client is concerned, also in the middle of a stream.
     return new CacheError("not_found", "the blob is damaged on disk and was taken out of the cache");
   }
+}
+
+function closedMeanwhile(): CacheError {
+  return new CacheError("cancelled", "the content was closed while it was read");
 }

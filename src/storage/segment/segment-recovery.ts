@@ -1,4 +1,4 @@
-import { type FileSystem, readFully } from "../file-system.ts";
+import { errorCode, type FileSystem, readFully } from "../file-system.ts";
 import {
   CHUNK_BYTES,
   chunkCount,
@@ -78,8 +78,9 @@ export function readSegmentHeader(fileSystem: FileSystem, path: string): Segment
   let fd: number;
   try {
     fd = fileSystem.open(path, "read");
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
   }
   try {
     return decodeSegmentHeader(readAt(fileSystem, fd, 0, SEGMENT_HEADER_BYTES));

@@ -25,6 +25,8 @@ export class SegmentWriter {
   private readonly fd: number;
   private readonly rows: FooterRows;
   private end: number;
+  /** Up to here a sync has succeeded. */
+  private syncedEnd: number;
   private dirty: boolean;
   private poisoned = false;
   private tailNeedsCut = false;
@@ -42,6 +44,7 @@ export class SegmentWriter {
     this.identity = identity;
     this.rows = new FooterRows(records);
     this.end = end;
+    this.syncedEnd = end;
     this.dirty = false;
   }
 
@@ -58,6 +61,7 @@ export class SegmentWriter {
     }
     const writer = new SegmentWriter(fileSystem, fd, identity, [], SEGMENT_HEADER_BYTES);
     writer.dirty = true;
+    writer.syncedEnd = 0;
     return writer;
   }
 
@@ -136,6 +140,7 @@ export class SegmentWriter {
       throw error;
     }
     this.dirty = false;
+    this.syncedEnd = this.end;
   }
 
   /** Writes the footer, syncs, closes. @returns the size of the file in bytes. */
@@ -149,11 +154,22 @@ export class SegmentWriter {
     return sealedBytes;
   }
 
-  /** Closes without a footer; the next start scans the file. @returns the size of the file in bytes. */
-  abandon(): number {
+  /**
+   * Closes without a footer; the next start scans the file. After a failed sync the page cache still shows what the
+   * disk may never get: it is cut off, so that neither a reader nor a start takes it for stored.
+   * @returns whether the records since the last good sync are off the disk.
+   */
+  abandon(): boolean {
     this.abandoned = true;
-    this.fileSystem.close(this.fd);
-    return this.end;
+    try {
+      this.fileSystem.truncate(this.fd, this.poisoned ? this.syncedEnd : this.end);
+      return this.poisoned;
+    } catch {
+      // Nothing behind the last good sync was acknowledged; the next start writes anew what it keeps of it.
+      return false;
+    } finally {
+      this.fileSystem.close(this.fd);
+    }
   }
 
   private cutBack(): void {

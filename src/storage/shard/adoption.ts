@@ -1,5 +1,5 @@
 import { createContentHash } from "../content-hash.ts";
-import { readFully, writeFully } from "../file-system.ts";
+import { readFully, removeQuietly, writeFully } from "../file-system.ts";
 import { type EntryLocation, keyWords } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
@@ -18,7 +18,7 @@ import { segmentPath } from "../segment/segment-file.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
 import type { ShardSegments } from "./shard-segments.ts";
-import { removeQuietly, writeFailure } from "./write-failure.ts";
+import { writeFailure } from "./write-failure.ts";
 
 /** Where the payload starts in a temp file: behind room for both headers, so that the file can become a segment. */
 export const ADOPTED_PAYLOAD_OFFSET = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES;

@@ -1,6 +1,6 @@
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
 import { contentHashOf } from "../content-hash.ts";
-import { readFully } from "../file-system.ts";
+import { readFully, removeQuietly } from "../file-system.ts";
 import { type EntryLocation, keyWords } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
@@ -13,7 +13,7 @@ import {
 import { ADOPTED_PAYLOAD_OFFSET, stagingFileBytes } from "./adoption.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
-import { removeQuietly, writeFailure } from "./write-failure.ts";
+import { writeFailure } from "./write-failure.ts";
 import type { ShardSegments } from "./shard-segments.ts";
 
 interface Verified {

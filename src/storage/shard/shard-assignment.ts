@@ -34,6 +34,6 @@ export class ShardAssignment {
 
   /** Ids grow with time over all shards: the lowest id is the oldest segment. */
   takeSegmentId(): number {
-    return Atomics.add(this.words, this.shardCount, 1);
+    return Atomics.add(this.words, this.shardCount, 1) >>> 0;
   }
 }

@@ -1,4 +1,4 @@
-import { errorCode, writeFully } from "../file-system.ts";
+import { errorCode, type FileSystem, readFully, writeFully } from "../file-system.ts";
 import { type CheckpointSource, removeCheckpoint, restoreCheckpoint } from "../index/index-checkpoint.ts";
 import { type EntryLocation, keyWords, shardOfKey } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
@@ -24,6 +24,8 @@ import { isDiskFull } from "./write-failure.ts";
 export function recoverSegments(context: ShardContext, { segmentIds, ownOnly }: RecoverRequest): RecoverResult {
   const segments: SegmentSummary[] = [];
   const warnings: string[] = [];
+  // The process before may have been killed between making a segment and making its name durable (H2).
+  context.fileSystem.syncDirectory(context.segmentsDirectory);
   for (const segmentId of segmentIds) {
     if (ownOnly && !isOwn(context, segmentId)) continue;
     const summary = recoverOne(context, segmentId, warnings);
@@ -69,18 +71,34 @@ function recoverOne(context: ShardContext, segmentId: number, warnings: string[]
     warnings.push(`segment ${segmentId} was not sealed: kept ${records.length} records, cut ${cut} bytes behind them`);
     fileSystem.truncate(fd, endOffset);
     try {
+      writeAnew(fileSystem, fd, endOffset);
       writeFully(fileSystem, fd, [encodeFooter(records, endOffset, recovered.nonce)], endOffset);
-      fileSystem.syncData(fd);
     } catch (error) {
       // A full disk is no reason not to serve (H7): whoever reads the file scans it, as was done just now.
       if (!isDiskFull(error)) throw error;
+      fileSystem.truncate(fd, endOffset);
       warnings.push(`segment ${segmentId} stays without a footer: the disk is full`);
     }
+    fileSystem.syncData(fd);
     return summarize(segmentId, recovered);
   } finally {
     fileSystem.close(fd);
   }
 }
+
+/**
+ * Writes the bytes of a file over themselves. What was read may stand in the page cache only, on pages that a failed
+ * sync has marked clean (H5): no later sync would write them, and what they hold is about to be served.
+ */
+function writeAnew(fileSystem: FileSystem, fd: number, bytes: number): void {
+  const chunk = Buffer.allocUnsafe(Math.min(REWRITE_BYTES, bytes));
+  for (let at = 0; at < bytes; at += chunk.length) {
+    const piece = chunk.subarray(0, readFully(fileSystem, fd, chunk.subarray(0, bytes - at), at));
+    writeFully(fileSystem, fd, [piece], at);
+  }
+}
+
+const REWRITE_BYTES = 1024 * 1024;
 
 function summarize(segmentId: number, { header, nonce, records, endOffset }: RecoveredSegment): SegmentSummary {
   return {
@@ -126,11 +144,15 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
     removeCheckpoint(checkpointSource(context));
     context.index.reserve(countRecords(request.own) + countRecords(request.foreign) / context.shardCount);
   }
+  let isReading = false;
   for (const summary of all) {
     const { segmentId, nonce, endOffset } = summary;
     const covered = checkpoint?.covered.get(segmentId);
-    const from = covered?.nonce === nonce ? covered.endOffset : 0;
+    const from = !isReading && covered?.nonce === nonce ? covered.endOffset : 0;
     if (from >= endOffset) continue;
+    // What is read lies over what the checkpoint gave, so every later segment must lie over it in turn: a segment
+    // that a failed sync ended is covered up to less than it holds, while later ones are covered whole.
+    isReading = true;
     try {
       loadRecords(context, segmentId, from);
     } catch (error) {

@@ -7,6 +7,7 @@ import {
 import { removeIfThere } from "../file-system.ts";
 import { SegmentWriter } from "../segment/segment-writer.ts";
 import type { CoveredSegment } from "../index/index-checkpoint.ts";
+import { keyWords } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import type { ShardContext } from "./shard-context.ts";
@@ -37,12 +38,16 @@ export class ShardSegments {
   private readonly context: ShardContext;
   private readonly held = new Map<number, HeldSegment>();
   private active: SegmentWriter | undefined;
+  /** Of the active segment, appended since its last sync. */
+  private unsynced: PlacedRecord[] = [];
   private directoryIsDirty = false;
   private syncFailuresInARow = 0;
   private heldBytes = 0;
 
   constructor(context: ShardContext) {
     this.context = context;
+    // A worker that died left its figures.
+    this.publishStats();
   }
 
   /** Notes a segment that is on disk and on the ledger. */
@@ -105,12 +110,12 @@ export class ShardSegments {
   append(records: readonly PlacedRecord[], pieces: readonly Uint8Array[], bytes: number): void {
     const writer = this.writer();
     writer.append(records, pieces, bytes);
+    this.unsynced.push(...records);
     const held = this.held.get(writer.segmentId);
     if (held === undefined) throw new Error(`segment ${writer.segmentId}: appended to but not held`);
     let footprintBytes = 0;
     for (const record of records) footprintBytes += recordFootprintBytes(record.storedBytes);
-    held.accountedBytes += footprintBytes;
-    this.heldBytes += footprintBytes;
+    this.account(held, footprintBytes);
     this.context.stats.add("appendedRecords", records.length);
     this.context.stats.add("appendedBytes", bytes);
     this.publishStats();
@@ -207,12 +212,39 @@ export class ShardSegments {
       stats.add("syncFailures");
       if (this.syncFailuresInARow >= SYNC_FAILURES_IN_A_ROW_MAX) stats.set("readOnly", 1);
       if (this.active === writer) this.active = undefined;
-      writer.abandon();
+      this.loseUnsynced(writer.segmentId, writer.abandon());
       throw error;
     }
+    this.unsynced = [];
     this.syncFailuresInARow = 0;
     stats.add("syncs");
     stats.add("syncSecondsTotal", (clock.monotonicMs() - startMs) / 1000);
+  }
+
+  /**
+   * What was published before its sync (durability relaxed) and is lost becomes a miss: its pages may hold anything.
+   * @param wasCut Whether its bytes are off the disk.
+   */
+  private loseUnsynced(segmentId: number, wasCut: boolean): void {
+    const { index, ledger } = this.context;
+    let footprintBytes = 0;
+    for (const { key, space, offset, storedBytes } of this.unsynced) {
+      const words = keyWords(key);
+      const entry = index.find(words, space);
+      if (entry?.segmentId === segmentId && entry.offset === offset) index.remove(words, space);
+      footprintBytes += recordFootprintBytes(storedBytes);
+    }
+    this.unsynced = [];
+    const held = this.held.get(segmentId);
+    if (held === undefined || !wasCut) return;
+    this.account(held, -footprintBytes);
+    ledger.release(footprintBytes);
+    this.publishStats();
+  }
+
+  private account(held: HeldSegment, bytes: number): void {
+    held.accountedBytes += bytes;
+    this.heldBytes += bytes;
   }
 
   private publishStats(): void {

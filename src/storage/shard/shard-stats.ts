@@ -31,6 +31,7 @@ export const SHARD_STATS = [
   "scrubSegmentId",
   "checkpoints",
   "checkpointBytes",
+  "checkpointsSkipped",
   "readOnly",
 ] as const;
 

@@ -52,6 +52,7 @@ export class Shard {
     const loaded = loadIndex(this.context, request);
     this.checkpointFileBytes = loaded.checkpointBytes;
     this.context.ledger.charge(loaded.checkpointBytes);
+    this.context.stats.set("checkpointBytes", loaded.checkpointBytes);
     for (const { segmentId, nonce, endOffset, accountedBytes, createdAtMs } of request.own) {
       this.segments.hold(segmentId, { nonce, endOffset, accountedBytes, createdAtMs, heldSinceSeconds: 0 });
     }
@@ -67,8 +68,12 @@ export class Shard {
     const { context, segments } = this;
     const covered = [...segments.covered(), ...this.foreign.values()];
     const bytes = checkpointBytes(context.index.rowCount, covered.length);
-    // Counted before it is written, beside the old one until that is replaced (I7).
-    context.ledger.charge(bytes);
+    // Reserved before it is written, beside the old one until that is replaced (I7). Where there is no room for it
+    // the next start reads footers instead.
+    if (!context.ledger.tryReserve(bytes, 0)) {
+      context.stats.add("checkpointsSkipped");
+      return 0;
+    }
     try {
       yield* saveCheckpoint(checkpointSource(context), context.index, covered, leaseSeconds(context.clock), () =>
         segments.sync(),

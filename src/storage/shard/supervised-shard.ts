@@ -3,7 +3,7 @@ import { IndexReader } from "../index/index-reader.ts";
 import type { EngineLogger } from "../engine-options.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 import type { ShardAssignment } from "./shard-assignment.ts";
-import type { ShardClient, StartShard } from "./shard-client.ts";
+import { type ShardClient, ShardDiedError, type StartShard } from "./shard-client.ts";
 import type { SegmentSummary, ShardMethodName, ShardMethods, ShardWorkerData } from "./shard-protocol.ts";
 import { ShardStats } from "./shard-stats.ts";
 
@@ -35,6 +35,8 @@ export class SupervisedShard implements ShardClient {
   private client: ShardClient;
   private deaths = 0;
   private stopping = false;
+  /** A start that failed left a worker whose index is not filled: nobody may use it. */
+  private down = false;
   private restarting: Promise<void> | undefined;
 
   constructor(options: SupervisedShardOptions) {
@@ -52,14 +54,17 @@ export class SupervisedShard implements ShardClient {
   get fault(): string | undefined {
     const { shardIndex } = this.options.data;
     if (this.deaths > DEATHS_MAX) return `shard ${shardIndex}: its worker died ${this.deaths} times`;
+    if (this.down) return `shard ${shardIndex}: its worker could not be started again`;
     if (this.restarting !== undefined) return `shard ${shardIndex}: its worker is being started again`;
     return this.stats.get("readOnly") === 0 ? undefined : `shard ${shardIndex}: syncs keep failing`;
   }
 
-  call<M extends ShardMethodName>(
+  async call<M extends ShardMethodName>(
     method: M,
     request: ShardMethods[M]["request"],
   ): Promise<ShardMethods[M]["response"]> {
+    // Before the new worker has loaded it must not take anything: what is loaded after a put would lie over it.
+    if (this.restarting !== undefined || this.down) throw new ShardDiedError(undefined);
     return this.client.call(method, request);
   }
 
@@ -82,13 +87,19 @@ export class SupervisedShard implements ShardClient {
     this.deaths += 1;
     logger.error({ err: error, shardIndex: data.shardIndex, deaths: this.deaths }, "shard worker died");
     if (this.stopping || this.deaths > DEATHS_MAX) return;
-    this.restarting = this.restart()
-      .catch((cause: unknown) =>
-        logger.error({ err: cause, shardIndex: data.shardIndex }, "shard could not be restarted"),
-      )
+    const restarting = this.restart()
+      .then(() => {
+        this.down = false;
+      })
+      .catch((cause: unknown) => {
+        this.down = true;
+        logger.error({ err: cause, shardIndex: data.shardIndex }, "shard could not be restarted");
+      })
       .finally(() => {
-        this.restarting = undefined;
+        // Where the new worker died too, the next restart is on its way.
+        if (this.restarting === restarting) this.restarting = undefined;
       });
+    this.restarting = restarting;
   }
 
   private async restart(): Promise<void> {
@@ -100,8 +111,12 @@ export class SupervisedShard implements ShardClient {
     const { client, index } = this.start();
     this.client = client;
     const { segments, warnings } = await client.call("recover", { segmentIds: listSegmentIds(), ownOnly: true });
-    for (const { accountedBytes } of segments) ledger.charge(accountedBytes);
+    const foundBytes = segments.reduce((sum, { accountedBytes }) => sum + accountedBytes, 0);
+    ledger.charge(foundBytes);
     ledger.release(lostBytes);
+    // What is lost where this worker dies before it has loaded.
+    this.stats.set("segmentBytes", foundBytes);
+    this.stats.set("checkpointBytes", 0);
     const foreign = foreignSegments();
     const firstSequence = [...segments, ...foreign].reduce((max, { maxSequence }) => Math.max(max, maxSequence), 0) + 1;
     const loaded = await client.call("load", { own: segments, foreign, firstSequence });

@@ -1,13 +1,5 @@
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
-import { errorCode, type FileSystem } from "../file-system.ts";
-
-export function removeQuietly(fileSystem: FileSystem, path: string): void {
-  try {
-    fileSystem.remove(path);
-  } catch {
-    // A staging file that cannot be removed now is removed at the next start.
-  }
-}
+import { errorCode } from "../file-system.ts";
 
 /** Whether a write or a sync failed for want of room: writes resume when there is some again (HAZARDS H7). */
 export function isDiskFull(error: unknown): boolean {

@@ -1,4 +1,5 @@
 import { CacheError } from "../../cache/cache-error.ts";
+import { systemTimers, type Timers } from "../../timers.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 
 interface Waiter {
@@ -14,6 +15,7 @@ export interface DiskAdmissionOptions {
   readonly waitMs: number;
   /** Called whenever room is short. */
   readonly wantRoom: () => void;
+  readonly timers?: Timers;
 }
 
 /** Lets an upload in once the disk has room for all of it, first come first served, for a bounded time (I7). */
@@ -33,12 +35,11 @@ export class DiskAdmission {
    */
   async admit(bytes: number, signal?: AbortSignal): Promise<void> {
     if (this.waiters.length === 0 && this.ledger.tryReserve(bytes, this.options.keepFreeBytes)) return;
-    this.options.wantRoom();
     if (this.waiters.length >= this.options.waitersMax) throw noRoom();
     if (signal?.aborted === true) throw cancelled();
     await new Promise<void>((resolve, reject) => {
       const settle = (): void => {
-        clearTimeout(timer);
+        timer.cancel();
         signal?.removeEventListener("abort", abort);
         const position = this.waiters.indexOf(waiter);
         if (position !== -1) this.waiters.splice(position, 1);
@@ -50,7 +51,8 @@ export class DiskAdmission {
         this.roomWasMade();
       };
       const abort = (): void => giveUp(cancelled());
-      const timer = setTimeout(() => giveUp(noRoom()), this.options.waitMs);
+      const { waitMs, timers = systemTimers } = this.options;
+      const timer = timers.start(waitMs, () => giveUp(noRoom()));
       const waiter: Waiter = {
         bytes,
         admit() {
@@ -60,7 +62,14 @@ export class DiskAdmission {
       };
       signal?.addEventListener("abort", abort, { once: true });
       this.waiters.push(waiter);
+      // After it has queued up: whoever makes room asks how much is wanted.
+      this.options.wantRoom();
     });
+  }
+
+  /** What must come free for the first that waits; 0 where nobody does. */
+  get bytesWanted(): number {
+    return this.waiters[0]?.bytes ?? 0;
   }
 
   /** Tries the waiters again, in order; called after bytes were released. */

@@ -92,6 +92,8 @@ export interface ShardMethods {
   /** Fills the index. */
   load: { request: LoadRequest; response: LoadResult };
   put: { request: PutRequest; response: PutOutcome };
+  /** Uploads that were ready at the same moment: one message for all of them, outcomes in their order. */
+  putMany: { request: readonly PutRequest[]; response: readonly PutOutcome[] };
   /** Retires this shard's oldest segment, or a foreign one as far as this shard's keys go. */
   retire: { request: { foreignSegmentId?: number }; response: RetireResult };
   /** Takes a record that failed its checksum out of the index. */

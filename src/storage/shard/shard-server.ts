@@ -36,6 +36,8 @@ export class ShardServer {
         return this.shard.load(task.request);
       case "put":
         return this.put(task.request);
+      case "putMany":
+        return Promise.all(task.request.map((request) => this.put(request)));
       case "retire":
         return this.retire(task.request.foreignSegmentId);
       case "quarantine": {

@@ -9,6 +9,7 @@ import { MeasuredActionCache } from "./cache/measured-action-cache.ts";
 import { MeasuredBlobStore } from "./cache/measured-blob-store.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
+import { descriptorLimit } from "./config/descriptor-limit.ts";
 import { ConnectionListener } from "./connection-listener.ts";
 import { actionCacheService } from "./grpc/action-cache-service.ts";
 import { byteStreamService } from "./grpc/byte-stream-service.ts";
@@ -21,6 +22,7 @@ import { reflectionService } from "./grpc/reflection-service.ts";
 import { ResumableUploads } from "./grpc/resumable-uploads.ts";
 import { createGrpcJsTransport } from "./grpc/transport/grpc-js-transport.ts";
 import type { BoundMethod, GrpcTransport } from "./grpc/transport/handler.ts";
+import { createNativeTransport } from "./grpc/transport/native-transport.ts";
 import { HttpServer } from "./http/http-server.ts";
 import { statusRoutes } from "./http/status-routes.ts";
 import { isLoopbackAddress } from "./loopback-address.ts";
@@ -54,6 +56,10 @@ const PREFACE_TIMEOUT_MS = 10_000;
 /** After the deadline of a drain: time for the last statuses to reach the clients whose calls were cut. */
 const LAST_WORDS_MS = 2000;
 const READ_ONLY_CHECK_INTERVAL_MS = 1000;
+/** Descriptors for reading segments, where the process may have eight times as many. */
+const OPEN_SEGMENTS_MAX = 256;
+
+const TRANSPORTS = { native: createNativeTransport, "grpc-js": createGrpcJsTransport } as const;
 
 export function startServer(config: Config, dependencies: ServerDependencies): Promise<KuraServer> {
   return KuraServer.start(config, dependencies);
@@ -160,8 +166,9 @@ export class KuraServer implements AsyncDisposable {
 
   async #serve(engine: Engine): Promise<void> {
     this.#engine = engine;
-    const { messageBytesMax, durability } = this.#config;
-    this.#transport = createGrpcJsTransport(this.#bindServices(engine), {
+    const { messageBytesMax, durability, grpcTransport } = this.#config;
+    const createTransport = TRANSPORTS[grpcTransport];
+    this.#transport = createTransport(this.#bindServices(engine), {
       reportFault: this.#reportFault,
       observer: createCallMetrics(this.#metrics),
       messageBytesMax,
@@ -267,6 +274,7 @@ function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise
     minLeaseMs,
     scrubBytesPerSecond,
     checkpointIntervalMs,
+    openSegmentsMax: Math.floor(Math.min(OPEN_SEGMENTS_MAX, descriptorLimit() / 8)),
     ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
     logger: logger.child({ part: "engine" }),
     clock,

@@ -117,12 +117,18 @@ export const OPTIONS = {
     defaultValue: () => 8 * MIB,
     help: "largest gRPC message taken; longer ones are refused unread",
   }),
+  grpcTransport: option({
+    flag: "grpc-transport",
+    kind: choice("native", "grpc-js"),
+    defaultValue: () => "native" as const,
+    help: "native: Kura's own HTTP/2 server, several times as fast; grpc-js: the reference, @grpc/grpc-js",
+  }),
   connectionCountMax: option({
     flag: "max-connections",
     kind: count(1, 1_000_000),
-    // The other half is for segments and uploads (HAZARDS H9).
-    defaultValue: () => Math.min(4096, Math.ceil(descriptorLimit() / 2)),
-    defaultText: "4096, or half of the file descriptors allowed",
+    // The other half is for segments and uploads (HAZARDS H9); an idle process has about 40 open.
+    defaultValue: () => Math.min(4096, Math.max(4, Math.ceil((descriptorLimit() - 40) / 2))),
+    defaultText: "4096, or half of the file descriptors that are left",
     help: "open connections; further ones are closed at once",
   }),
   uploadIdleTimeoutMs: option({

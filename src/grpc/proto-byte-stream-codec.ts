@@ -5,6 +5,8 @@
  */
 import type { ReadResponse, WriteRequest } from "./byte-stream-messages.ts";
 import type { Encodable } from "./google-messages.ts";
+import { asBuffer } from "./proto-definitions.ts";
+import type { PartDecoder } from "./transport/handler.ts";
 import { ProtoWireReader, WIRE_TYPES } from "./proto-wire-reader.ts";
 
 const WRITE_RESOURCE_NAME = (1 << 3) | WIRE_TYPES.lengthDelimited;
@@ -12,6 +14,8 @@ const WRITE_OFFSET = (2 << 3) | WIRE_TYPES.varint;
 const WRITE_FINISH = (3 << 3) | WIRE_TYPES.varint;
 const DATA = (10 << 3) | WIRE_TYPES.lengthDelimited;
 
+/** Encoders write data last; a message of a version to come may have a little more. */
+const TAIL_BYTES_MAX = 1024;
 const NO_BYTES = Buffer.alloc(0);
 
 /**
@@ -21,26 +25,88 @@ const NO_BYTES = Buffer.alloc(0);
 export function decodeWriteRequest(bytes: Buffer): WriteRequest {
   const reader = new ProtoWireReader(bytes);
   const request: WriteRequest = { resource_name: "", write_offset: 0, finish_write: false, data: NO_BYTES };
-  while (!reader.atEnd) {
-    const tag = reader.tag();
-    switch (tag) {
-      case WRITE_RESOURCE_NAME:
-        request.resource_name = reader.string();
-        break;
-      case WRITE_OFFSET:
-        request.write_offset = reader.int64();
-        break;
-      case WRITE_FINISH:
-        request.finish_write = reader.bool();
-        break;
-      case DATA:
-        request.data = reader.bytes();
-        break;
-      default:
-        skipUnknown(reader, tag);
-    }
-  }
+  while (!reader.atEnd) readWriteField(reader, reader.tag(), request);
   return request;
+}
+
+/**
+ * Takes a WriteRequest as several, one for each part of its bytes that is received: the data of a message may be split
+ * anywhere, as long as each part says where it belongs. So data need not be copied together before it is staged.
+ */
+export class WriteRequestParts implements PartDecoder<WriteRequest> {
+  #offset = 0;
+  #dataLeft = 0;
+  #finishWrite = false;
+  /** What follows the data; usually nothing. */
+  #tail: Buffer = NO_BYTES;
+
+  /** Only where everything that has to be known of the data comes before it, as encoders write it. */
+  begin(bytes: Buffer): WriteRequest | undefined {
+    const reader = new ProtoWireReader(bytes);
+    const request: WriteRequest = { resource_name: "", write_offset: 0, finish_write: false, data: NO_BYTES };
+    try {
+      for (let tag = reader.tag(); tag !== DATA; tag = reader.tag()) readWriteField(reader, tag, request);
+      this.#dataLeft = reader.length();
+    } catch {
+      // Cut short or malformed: the whole message will tell.
+      return undefined;
+    }
+    const rest = reader.rest();
+    if ((request.resource_name === "" && request.write_offset <= 0) || rest.length > this.#dataLeft) return undefined;
+    this.#finishWrite = request.finish_write;
+    this.#offset = request.write_offset;
+    this.#tail = NO_BYTES;
+    return { ...request, finish_write: false, data: this.#take(rest) };
+  }
+
+  /** @throws {RangeError | TypeError} where the message is malformed. */
+  continue(bytes: Buffer, isLast: boolean): WriteRequest | undefined {
+    const write_offset = this.#offset;
+    const data = this.#take(bytes);
+    if (data.length < bytes.length) this.#addTail(bytes.subarray(data.length));
+    if (isLast) this.#end();
+    else if (data.length === 0) return undefined;
+    return { resource_name: "", write_offset, finish_write: isLast && this.#finishWrite, data };
+  }
+
+  #take(bytes: Buffer): Buffer {
+    const data = bytes.length <= this.#dataLeft ? bytes : bytes.subarray(0, this.#dataLeft);
+    this.#dataLeft -= data.length;
+    this.#offset += data.length;
+    return data;
+  }
+
+  #addTail(bytes: Buffer): void {
+    this.#tail = Buffer.concat([this.#tail, bytes]);
+    if (this.#tail.length > TAIL_BYTES_MAX) throw new RangeError(`more than ${TAIL_BYTES_MAX} bytes after data`);
+  }
+
+  #end(): void {
+    if (this.#dataLeft > 0) throw new RangeError(`data ends ${this.#dataLeft} bytes after the message`);
+    if (this.#tail.length === 0) return;
+    const { resource_name, write_offset, finish_write, data } = decodeWriteRequest(this.#tail);
+    if (resource_name !== "" || write_offset !== 0 || data.length > 0) throw new TypeError("a field after data");
+    this.#finishWrite ||= finish_write;
+  }
+}
+
+function readWriteField(reader: ProtoWireReader, tag: number, request: WriteRequest): void {
+  switch (tag) {
+    case WRITE_RESOURCE_NAME:
+      request.resource_name = reader.string();
+      break;
+    case WRITE_OFFSET:
+      request.write_offset = reader.int64();
+      break;
+    case WRITE_FINISH:
+      request.finish_write = reader.bool();
+      break;
+    case DATA:
+      request.data = reader.bytes();
+      break;
+    default:
+      skipUnknown(reader, tag);
+  }
 }
 
 function skipUnknown(reader: ProtoWireReader, tag: number): void {
@@ -53,19 +119,23 @@ function skipUnknown(reader: ProtoWireReader, tag: number): void {
 
 /** Copies `data` once, into the message. */
 export function encodeReadResponse(response: Encodable<ReadResponse>): Buffer {
+  return Buffer.concat(readResponsePieces(response));
+}
+
+/** The same message without a copy: `data` is the last piece. */
+export function readResponsePieces(response: Encodable<ReadResponse>): readonly Buffer[] {
   const data = response.data ?? NO_BYTES;
-  if (data.length === 0) return NO_BYTES;
+  if (data.length === 0) return [];
   const lengthBytes = varintBytes(data.length);
-  const message = Buffer.allocUnsafe(1 + lengthBytes + data.length);
-  message[0] = DATA;
+  const head = Buffer.allocUnsafe(1 + lengthBytes);
+  head[0] = DATA;
   let length = data.length;
   for (let index = 1; index < lengthBytes; index++) {
-    message[index] = (length & 0x7f) | 0x80;
+    head[index] = (length & 0x7f) | 0x80;
     length >>>= 7;
   }
-  message[lengthBytes] = length;
-  message.set(data, 1 + lengthBytes);
-  return message;
+  head[lengthBytes] = length;
+  return [head, asBuffer(data)];
 }
 
 function varintBytes(value: number): number {

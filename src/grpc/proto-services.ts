@@ -22,7 +22,12 @@ import type {
   GetTreeResponse,
   UpdateActionResultRequest,
 } from "./messages.ts";
-import { decodeWriteRequest, encodeReadResponse } from "./proto-byte-stream-codec.ts";
+import {
+  decodeWriteRequest,
+  encodeReadResponse,
+  readResponsePieces,
+  WriteRequestParts,
+} from "./proto-byte-stream-codec.ts";
 import { asBuffer, decodeMessage, serviceDefinition } from "./proto-definitions.ts";
 import type { ServerReflectionRequest, ServerReflectionResponse } from "./reflection-messages.ts";
 import type {
@@ -86,8 +91,14 @@ export interface ServiceHandlers {
 
 /** Codecs that replace those of protobufjs. */
 const FAST_CODECS: Record<string, Partial<MethodDefinition<unknown, unknown>>> = {
-  "/google.bytestream.ByteStream/Read": { encodeResponse: encodeReadResponse as (response: unknown) => Buffer },
-  "/google.bytestream.ByteStream/Write": { decodeRequest: decodeWriteRequest },
+  "/google.bytestream.ByteStream/Read": {
+    encodeResponse: encodeReadResponse as (response: unknown) => Buffer,
+    encodeResponsePieces: readResponsePieces as (response: unknown) => readonly Buffer[],
+  },
+  "/google.bytestream.ByteStream/Write": {
+    decodeRequest: decodeWriteRequest,
+    partDecoder: () => new WriteRequestParts(),
+  },
 };
 
 /**
@@ -122,6 +133,8 @@ function methodDefinition(
   const decode = FAST_CODECS[path]?.decodeRequest ?? rpc.requestDeserialize;
   const encode = FAST_CODECS[path]?.encodeResponse ?? ((response) => rpc.responseSerialize(response as object));
   return {
+    // Those that are spelled out below fall back to protobufjs.
+    ...FAST_CODECS[path],
     path,
     decodeRequest: (bytes) => decodeMessage(messageName, decode, bytes),
     encodeResponse: (response) => (response instanceof EncodedMessage ? asBuffer(response.bytes) : encode(response)),

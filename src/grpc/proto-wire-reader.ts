@@ -70,6 +70,16 @@ export class ProtoWireReader {
     return view;
   }
 
+  /** The length that comes before a value of wire type lengthDelimited, which may end past the bytes at hand. */
+  length(): number {
+    return this.#uint32();
+  }
+
+  /** What is not read yet, as a view. */
+  rest(): Buffer {
+    return this.#bytes.subarray(this.#position);
+  }
+
   /** Skips the value that follows `tag`. */
   skip(tag: number, depth = 0): void {
     switch (tag & 7) {

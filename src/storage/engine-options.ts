@@ -32,6 +32,8 @@ export interface EngineOptions {
   readonly startShard?: StartShard;
   /** Default: a lock on a file, which only a real directory can hold. */
   readonly lock?: (directory: string) => Disposable;
+  /** Descriptors that may stay open for reading segments (HAZARDS H9); default 256. */
+  readonly openSegmentsMax?: number;
   /** Entries that the index has room for; default by size of the store and the machine's memory. */
   readonly entryCountMax?: number;
   /** How often the index is saved while there is something new in it; 0: only at close. */

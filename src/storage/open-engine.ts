@@ -64,7 +64,7 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
     const foreign: SegmentSummary[] = [];
     startShards(foundation, shards, foreign);
     foreign.push(...(await recoverAndLoad(foundation, shards)));
-    const readers = new SegmentReaders(fileSystem, paths.segments, SEGMENTS_OPEN_MAX);
+    const readers = new SegmentReaders(fileSystem, paths.segments, options.openSegmentsMax ?? SEGMENTS_OPEN_MAX);
     return {
       ...foundation,
       clock: options.clock ?? systemClock,
@@ -242,6 +242,6 @@ function clearStaging(fileSystem: FileSystem, directory: string): void {
 function clearForeignCheckpoints(fileSystem: FileSystem, directory: string, shardCount: number): void {
   const wanted = new Set(Array.from({ length: shardCount }, (_, shardIndex) => checkpointFileName(shardIndex)));
   for (const name of fileSystem.listDirectory(directory)) {
-    if (!wanted.has(name)) fileSystem.remove(join(directory, name));
+    if (!wanted.has(name)) removeQuietly(fileSystem, join(directory, name));
   }
 }

@@ -14,7 +14,18 @@ export interface ServerProcessOptions {
   readonly shards?: number;
   /** Further command-line arguments. */
   readonly extraArguments?: readonly string[];
+  /** A command that becomes the server by `exec`, such as `prlimit --nofile=64`: the process id stays the same. */
+  readonly wrapper?: readonly string[];
+  /** On top of this process's own. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly startTimeoutMs?: number;
+}
+
+/** How a process ended, and what it had printed by then. */
+export interface ProcessEnd {
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly output: string;
 }
 
 /** A real server in a process of its own, on a free port of 127.0.0.1. It is killed with the object at the latest. */
@@ -22,17 +33,21 @@ export class ServerProcess implements AsyncDisposable {
   readonly pid: number;
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  readonly #closed: Promise<unknown>;
   readonly #killAtExit: () => void;
   #output = "";
   #endpoint = "";
 
   private constructor(options: ServerProcessOptions) {
-    this.#child = spawn(process.execPath, commandLine(options), { cwd: REPOSITORY, stdio: ["ignore", "pipe", "pipe"] });
+    const [program = "", ...rest] = [...(options.wrapper ?? []), process.execPath, ...commandLine(options)];
+    const env = { ...process.env, ...options.environment };
+    this.#child = spawn(program, rest, { cwd: REPOSITORY, env, stdio: ["ignore", "pipe", "pipe"] });
     if (this.#child.pid === undefined) throw new Error(`the server could not be started with ${process.execPath}`);
     this.pid = this.#child.pid;
     this.#killAtExit = () => void this.#child.kill("SIGKILL");
     process.once("exit", this.#killAtExit);
     this.#exited = once(this.#child, "exit").then(() => void process.removeListener("exit", this.#killAtExit));
+    this.#closed = once(this.#child, "close");
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => this.#collect(text));
     }
@@ -40,14 +55,14 @@ export class ServerProcess implements AsyncDisposable {
 
   /** @throws where the server exits, or does not listen before the deadline; the error holds what it printed. */
   static async start(options: ServerProcessOptions): Promise<ServerProcess> {
-    const server = new ServerProcess(options);
-    try {
-      await server.#untilListening(options.startTimeoutMs ?? 30_000);
-    } catch (cause) {
-      await server.kill();
-      throw cause;
-    }
+    const server = ServerProcess.launch(options);
+    await server.untilListening(options.startTimeoutMs);
     return server;
+  }
+
+  /** Starts the process and does not wait for what comes of it. */
+  static launch(options: ServerProcessOptions): ServerProcess {
+    return new ServerProcess(options);
   }
 
   /** Starts a server and kills it after `lifetimeMs`, whatever it has come to by then. */
@@ -55,6 +70,21 @@ export class ServerProcess implements AsyncDisposable {
     const server = new ServerProcess(options);
     await new Promise((resolve) => setTimeout(resolve, lifetimeMs));
     await server.kill();
+  }
+
+  /** For a server that is expected to refuse: waits for its end, and kills it after `patienceMs`. */
+  static async runToExit(options: ServerProcessOptions, patienceMs = 30_000): Promise<ProcessEnd> {
+    const server = new ServerProcess(options);
+    const timer = setTimeout(() => server.#child.kill("SIGKILL"), patienceMs);
+    const end = await server.ended();
+    clearTimeout(timer);
+    return end;
+  }
+
+  /** Resolves when the process is gone, for whatever reason, and has said all that it had to say. */
+  async ended(): Promise<ProcessEnd> {
+    await this.#closed;
+    return { exitCode: this.#child.exitCode, signal: this.#child.signalCode, output: this.#output };
   }
 
   /** `127.0.0.1:PORT` */
@@ -94,7 +124,17 @@ export class ServerProcess implements AsyncDisposable {
     this.#output = (this.#output + text).slice(-OUTPUT_CHARACTERS_MAX);
   }
 
-  async #untilListening(timeoutMs: number): Promise<void> {
+  /** @throws where the server exits, or does not listen before the deadline; it is killed then. */
+  async untilListening(timeoutMs = 30_000): Promise<void> {
+    try {
+      await this.#listening(timeoutMs);
+    } catch (cause) {
+      await this.kill();
+      throw cause;
+    }
+  }
+
+  async #listening(timeoutMs: number): Promise<void> {
     const listening = Promise.withResolvers<void>();
     const timer = setTimeout(
       () => listening.reject(new Error(`the server did not listen within ${timeoutMs} ms:\n${this.#output}`)),

@@ -1,15 +1,31 @@
 import { CacheError } from "../../cache/cache-error.ts";
-import type { BoundMethod, CallContext, MethodDefinition } from "./handler.ts";
+import type { BoundMethod, CallContext } from "./handler.ts";
 
-/** One call as a transport carries it: whole encoded messages, both ways. */
+export type EncodedResponse = Buffer | readonly Buffer[];
+
+/** One call as a transport carries it: requests decoded, responses encoded. */
 export interface CallWire {
-  /** Iterated once at the most. Ends at the client's half-close; throws the signal's reason when the call is aborted. */
-  readonly requests: AsyncIterable<Buffer>;
   /**
-   * Sends a message. A promise means that enough is under way for now: it settles, never rejecting, when there is room
+   * The next request where it is here; undefined otherwise.
+   * @throws the reason where the call is aborted, and what decoding throws.
+   */
+  take(): unknown;
+  /**
+   * Waits until {@link take} has a request (true) or the client has half-closed and there will be none (false). Not to
+   * be called again before it has settled. @throws the reason where the call is aborted.
+   */
+  more(): Promise<boolean>;
+  /** No further request will come, and none waits to be taken. */
+  readonly isDrained: boolean;
+  /**
+   * Sends a message, which may be in pieces. A promise means that enough is under way for now: it settles, never rejecting, when there is room
    * again or when the call is aborted.
    */
-  send(message: Buffer): Promise<void> | undefined;
+  send(message: EncodedResponse): Promise<void> | undefined;
+  /** @throws the reason where the call is aborted. */
+  throwIfAborted(): void;
+  /** Called when the call is aborted. */
+  onAbort: (() => void) | undefined;
 }
 
 /**
@@ -18,67 +34,82 @@ export interface CallWire {
  */
 export async function runCall(method: BoundMethod, wire: CallWire, call: CallContext): Promise<void> {
   const { definition } = method;
-  const encode = (response: unknown): Buffer => definition.encodeResponse(response);
+  const encode = (response: unknown): EncodedResponse =>
+    definition.encodeResponsePieces?.(response) ?? definition.encodeResponse(response);
   switch (method.kind) {
     case "unary": {
-      const request = definition.decodeRequest(await onlyMessage(wire.requests));
+      const request = await onlyRequest(wire);
       await wire.send(encode(await method.handler(request, call)));
       return;
     }
     case "serverStream": {
-      const request = definition.decodeRequest(await onlyMessage(wire.requests));
-      await sendAll(method.handler(request, call), encode, wire, call.signal);
+      const request = await onlyRequest(wire);
+      await sendAll(method.handler(request, call), encode, wire);
       return;
     }
     case "clientStream": {
-      const requests = decoded(wire.requests, definition);
+      const requests = new Requests(wire);
       await wire.send(encode(await method.handler(requests, call)));
       return;
     }
     case "duplex": {
-      const requests = decoded(wire.requests, definition);
-      await sendAll(method.handler(requests, call), encode, wire, call.signal);
+      const requests = new Requests(wire);
+      await sendAll(method.handler(requests, call), encode, wire);
     }
   }
 }
 
-async function onlyMessage(messages: AsyncIterable<Buffer>): Promise<Buffer> {
-  let only: Buffer | undefined;
-  for await (const message of messages) {
-    if (only !== undefined) throw new CacheError("unimplemented", "expected one request message, got another");
-    only = message;
-  }
+/** Where it is here already, as it mostly is, no promise is made. */
+function onlyRequest(wire: CallWire): unknown {
+  const only = wire.take();
+  return only !== undefined && wire.isDrained ? only : awaitOnlyRequest(wire, only);
+}
+
+async function awaitOnlyRequest(wire: CallWire, taken: unknown): Promise<unknown> {
+  const only = taken ?? ((await wire.more()) ? wire.take() : undefined);
   if (only === undefined) throw new CacheError("unimplemented", "expected one request message, got none");
+  if (await wire.more()) throw new CacheError("unimplemented", "expected one request message, got another");
   return only;
 }
 
+const ITERATION_END: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
 /** Not a generator: `return()` has to get through while a `next()` is pending. */
-function decoded<Request>(
-  messages: AsyncIterable<Buffer>,
-  definition: MethodDefinition<Request, unknown>,
-): AsyncIterable<Request> {
-  return {
-    [Symbol.asyncIterator]: () => {
-      const iterator = messages[Symbol.asyncIterator]();
-      return {
-        next: async () => {
-          const result = await iterator.next();
-          return result.done === true ? result : { done: false, value: definition.decodeRequest(result.value) };
-        },
-        return: async () => {
-          await iterator.return?.();
-          return { done: true, value: undefined };
-        },
-      };
-    },
-  };
+class Requests implements AsyncIterable<unknown>, AsyncIterator<unknown, undefined> {
+  readonly #wire: CallWire;
+
+  constructor(wire: CallWire) {
+    this.#wire = wire;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<unknown, undefined>> {
+    try {
+      const value = this.#wire.take();
+      return value === undefined ? this.#awaitNext() : Promise.resolve({ done: false, value });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** What is left is the transport's to discard, once the call has ended. */
+  return(): Promise<IteratorReturnResult<undefined>> {
+    return Promise.resolve(ITERATION_END);
+  }
+
+  async #awaitNext(): Promise<IteratorResult<unknown, undefined>> {
+    const value = (await this.#wire.more()) ? this.#wire.take() : undefined;
+    return value === undefined ? ITERATION_END : { done: false, value };
+  }
 }
 
 async function sendAll<Response>(
   responses: AsyncIterable<Response>,
-  encode: (response: Response) => Buffer,
+  encode: (response: Response) => EncodedResponse,
   wire: CallWire,
-  signal: AbortSignal,
 ): Promise<void> {
   const iterator = responses[Symbol.asyncIterator]();
   let returned: Promise<unknown> | undefined;
@@ -87,21 +118,21 @@ async function sendAll<Response>(
     returned ??= Promise.resolve(iterator.return?.()).catch(() => {});
   };
   // The handler may be waiting for something else than the client: it is told at once, not at its next yield.
-  signal.addEventListener("abort", stop, { once: true });
+  wire.onAbort = stop;
   try {
     for (;;) {
       const result = await iterator.next();
-      signal.throwIfAborted();
+      wire.throwIfAborted();
       if (result.done === true) return;
       const room = wire.send(encode(result.value));
       if (room !== undefined) await room;
-      signal.throwIfAborted();
+      wire.throwIfAborted();
     }
   } catch (error) {
     stop();
     throw error;
   } finally {
-    signal.removeEventListener("abort", stop);
+    wire.onAbort = undefined;
     await returned;
   }
 }

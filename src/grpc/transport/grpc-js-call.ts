@@ -1,7 +1,7 @@
 import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
 import { CacheError } from "../../cache/cache-error.ts";
 import { type FaultReporter, GRPC_STATUS, statusDetailsTrailer, statusOfError } from "../grpc-status.ts";
-import { runCall, type CallWire } from "./call-runner.ts";
+import { type EncodedResponse, runCall, type CallWire } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
 
 export interface GrpcJsCallOptions {
@@ -15,10 +15,9 @@ export interface GrpcJsCallOptions {
 /** Timers of grpc-js may fire a little before the wall clock says so. */
 const DEADLINE_TOLERANCE_MS = 20;
 
-const ITERATION_END: IteratorReturnResult<undefined> = { done: true, value: undefined };
-
 interface PendingRead {
-  resolve(result: IteratorResult<Buffer, undefined>): void;
+  /** @param isThere whether there is a message to take; else the client has half-closed. */
+  resolve(isThere: boolean): void;
   reject(reason: unknown): void;
 }
 
@@ -52,6 +51,7 @@ export class GrpcJsCall implements CallContext, CallWire {
   #unsentBytes = 0;
   #roomWaiter: (() => void) | undefined;
   #statusSent = false;
+  onAbort: (() => void) | undefined;
 
   constructor(method: BoundMethod, call: ServerInterceptingCallInterface, options: GrpcJsCallOptions) {
     this.path = method.definition.path;
@@ -95,19 +95,17 @@ export class GrpcJsCall implements CallContext, CallWire {
     this.#pendingRead?.reject(reason);
     this.#pendingRead = undefined;
     this.#releaseSender();
+    this.onAbort?.();
   }
 
   // What grpc-js reports
 
   onReceiveMessage(message: Buffer): void {
     this.#reading = false;
-    if (this.#pendingRead === undefined) {
-      this.#waiting.push(message);
-      this.#waitingBytes += message.length + MESSAGE_OVERHEAD_BYTES;
-    } else {
-      this.#pendingRead.resolve({ done: false, value: message });
-      this.#pendingRead = undefined;
-    }
+    this.#waiting.push(message);
+    this.#waitingBytes += message.length + MESSAGE_OVERHEAD_BYTES;
+    this.#pendingRead?.resolve(true);
+    this.#pendingRead = undefined;
     this.#readAhead();
   }
 
@@ -120,7 +118,7 @@ export class GrpcJsCall implements CallContext, CallWire {
     process.nextTick(() => {
       if (this.signal.aborted) return;
       this.#halfClosed = true;
-      this.#pendingRead?.resolve(ITERATION_END);
+      this.#pendingRead?.resolve(false);
       this.#pendingRead = undefined;
     });
   }
@@ -137,16 +135,37 @@ export class GrpcJsCall implements CallContext, CallWire {
 
   // What the runner asks for
 
-  readonly requests: AsyncIterable<Buffer> = {
-    [Symbol.asyncIterator]: () => ({
-      next: () => this.#nextRequest(),
-      // What is left is discarded by grpc-js once the status is sent.
-      return: () => Promise.resolve(ITERATION_END),
-    }),
-  };
+  take(): unknown {
+    this.throwIfAborted();
+    const message = this.#waiting.shift();
+    if (message === undefined) return undefined;
+    this.#waitingBytes -= message.length + MESSAGE_OVERHEAD_BYTES;
+    this.#readAhead();
+    return this.#method.definition.decodeRequest(message);
+  }
 
-  send(message: Buffer): Promise<void> | undefined {
+  more(): Promise<boolean> {
+    if (this.signal.aborted) return Promise.reject(this.signal.reason);
+    if (this.#waiting.length > 0) return Promise.resolve(true);
+    if (this.#halfClosed) return Promise.resolve(false);
+    return new Promise((resolve, reject) => {
+      // Set before the read: a message that is here already is reported from inside `startRead`.
+      this.#pendingRead = { resolve, reject };
+      this.#readAhead();
+    });
+  }
+
+  get isDrained(): boolean {
+    return this.#halfClosed && this.#waiting.length === 0;
+  }
+
+  throwIfAborted(): void {
+    this.signal.throwIfAborted();
+  }
+
+  send(response: EncodedResponse): Promise<void> | undefined {
     if (this.signal.aborted) return undefined;
+    const message = Buffer.isBuffer(response) ? response : Buffer.concat(response);
     this.#unsentBytes += message.length;
     this.#call.sendMessage(message, () => {
       this.#unsentBytes -= message.length;
@@ -165,22 +184,6 @@ export class GrpcJsCall implements CallContext, CallWire {
         clearTimeout(timer);
         resolve();
       };
-    });
-  }
-
-  #nextRequest(): Promise<IteratorResult<Buffer, undefined>> {
-    if (this.signal.aborted) return Promise.reject(this.signal.reason);
-    const message = this.#waiting.shift();
-    if (message !== undefined) {
-      this.#waitingBytes -= message.length + MESSAGE_OVERHEAD_BYTES;
-      this.#readAhead();
-      return Promise.resolve({ done: false, value: message });
-    }
-    if (this.#halfClosed) return Promise.resolve(ITERATION_END);
-    return new Promise((resolve, reject) => {
-      // Set before the read: a message that is here already is reported from inside `startRead`.
-      this.#pendingRead = { resolve, reject };
-      this.#readAhead();
     });
   }
 

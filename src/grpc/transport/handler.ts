@@ -27,12 +27,30 @@ export type DuplexHandler<Request, Response> = (
   call: CallContext,
 ) => AsyncIterable<Response>;
 
+/** Decodes a message that arrives in parts as several requests that together mean the same. */
+export interface PartDecoder<Request> {
+  /**
+   * @param bytes the first part. The request may be made of views of it.
+   * @returns what it amounts to; undefined: this message has to be decoded whole.
+   */
+  begin(bytes: Buffer): Request | undefined;
+  /**
+   * @param bytes the next part. @param isLast whether the message ends with it.
+   * @returns undefined where it adds nothing yet. Throws where the message is malformed.
+   */
+  continue(bytes: Buffer, isLast: boolean): Request | undefined;
+}
+
 /** How one rpc looks on the wire. */
 export interface MethodDefinition<Request, Response> {
   /** `/package.Service/Method` */
   readonly path: string;
   decodeRequest(bytes: Buffer): Request;
+  /** For client streams of large messages: spares copying each one together. One decoder serves one call. */
+  partDecoder?(): PartDecoder<Request>;
   encodeResponse(response: Response): Buffer;
+  /** The same in pieces, so that large ones need no copy. They must not change any more. */
+  encodeResponsePieces?(response: Response): readonly Buffer[];
 }
 
 /** One rpc with its handler; the four kinds of gRPC calls. Handlers throw CacheError; the transport translates. */

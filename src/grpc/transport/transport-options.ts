@@ -28,8 +28,8 @@ export interface TransportOptions {
 export const TRANSPORT_DEFAULTS = {
   // Twice the announced batch total and room for digests: who exceeds the total a little gets a clear answer.
   messageBytesMax: 8 * 1024 * 1024,
-  // Bazel has up to 675 writes in flight for one build, over as few connections as it is allowed.
-  concurrentStreamsMax: 4096,
+  // Bazel has up to 675 writes in flight for one build, over as few connections as it is allowed; clients queue the rest.
+  concurrentStreamsMax: 1000,
   keepaliveIntervalMs: 60_000,
   keepaliveTimeoutMs: 20_000,
   sendBufferBytesMax: 256 * 1024,

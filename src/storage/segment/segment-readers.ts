@@ -1,4 +1,4 @@
-import type { FileSystem } from "../file-system.ts";
+import { errorCode, type FileSystem } from "../file-system.ts";
 import { segmentPath } from "./segment-file.ts";
 
 interface OpenSegment {
@@ -35,7 +35,7 @@ export class SegmentReaders {
   async pin(segmentId: number): Promise<PinnedSegment> {
     let segment = this.open.get(segmentId);
     if (segment === undefined) {
-      const fd = this.fileSystem.openAsync(segmentPath(this.segmentsDirectory, segmentId), "read");
+      const fd = this.openFile(segmentPath(this.segmentsDirectory, segmentId));
       segment = { segmentId, fd, pins: 0, leaving: false };
     } else {
       this.open.delete(segmentId);
@@ -44,7 +44,7 @@ export class SegmentReaders {
     segment.pins += 1;
     try {
       const fd = await segment.fd;
-      this.evict();
+      void this.evict(this.openMax);
       return { fd, unpin: once(() => this.unpin(segment)) };
     } catch (error) {
       if (this.open.get(segmentId) === segment) this.open.delete(segmentId);
@@ -64,15 +64,30 @@ export class SegmentReaders {
     for (const segmentId of this.open.keys()) this.retire(segmentId);
   }
 
-  private evict(): void {
-    let surplus = this.open.size - this.openMax;
+  /** Where the process is out of descriptors, those that nobody reads from at the moment are given up first (H9). */
+  private async openFile(path: string): Promise<number> {
+    try {
+      return await this.fileSystem.openAsync(path, "read");
+    } catch (error) {
+      if (errorCode(error) !== "EMFILE") throw error;
+      await this.evict(0);
+      return await this.fileSystem.openAsync(path, "read");
+    }
+  }
+
+  /** Closes idle descriptors until `openMax` are left. */
+  private async evict(openMax: number): Promise<void> {
+    let surplus = this.open.size - openMax;
+    const closing: Promise<void>[] = [];
     for (const segment of this.open.values()) {
-      if (surplus <= 0) return;
+      if (surplus <= 0) break;
       if (segment.pins > 0) continue;
       this.open.delete(segment.segmentId);
-      this.leave(segment);
+      segment.leaving = true;
+      closing.push(this.close(segment));
       surplus -= 1;
     }
+    await Promise.all(closing);
   }
 
   private leave(segment: OpenSegment): void {

@@ -143,11 +143,16 @@ export class SegmentWriter {
     this.syncedEnd = this.end;
   }
 
-  /** Writes the footer, syncs, closes. @returns the size of the file in bytes. */
+  /**
+   * Syncs, writes the footer, syncs, closes. In that order: a start takes the records of a footer for durable without
+   * looking, and finds the footer also where this process is killed before the second sync.
+   * @returns the size of the file in bytes.
+   */
   seal(): number {
     const { sealedBytes } = this;
-    this.dirty = true;
     if (this.tailNeedsCut) this.fileSystem.truncate(this.fd, this.end);
+    this.sync();
+    this.dirty = true;
     writeFully(this.fileSystem, this.fd, [this.rows.encode(this.end, this.identity.nonce)], this.end);
     this.sync();
     this.fileSystem.close(this.fd);
@@ -156,17 +161,19 @@ export class SegmentWriter {
 
   /**
    * Closes without a footer; the next start scans the file. After a failed sync the page cache still shows what the
-   * disk may never get: it is cut off, so that neither a reader nor a start takes it for stored.
-   * @returns whether the records since the last good sync are off the disk.
+   * disk may never get: it is cut off, so that neither a reader nor a start takes it for stored. A footer that could
+   * not be written has cost no record.
+   * @returns what became of the records since the last good sync.
    */
-  abandon(): boolean {
+  abandon(): "kept" | "cut" | "in doubt" {
     this.abandoned = true;
+    const keptEnd = this.poisoned ? this.syncedEnd : this.end;
     try {
-      this.fileSystem.truncate(this.fd, this.poisoned ? this.syncedEnd : this.end);
-      return this.poisoned;
+      this.fileSystem.truncate(this.fd, keptEnd);
+      return keptEnd === this.end ? "kept" : "cut";
     } catch {
       // Nothing behind the last good sync was acknowledged; the next start writes anew what it keeps of it.
-      return false;
+      return keptEnd === this.end ? "kept" : "in doubt";
     } finally {
       this.fileSystem.close(this.fd);
     }

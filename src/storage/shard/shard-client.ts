@@ -35,6 +35,8 @@ const CALLS_IN_FLIGHT_MAX = 16_384;
 class PiscinaShardClient implements ShardClient {
   private readonly pool: Piscina;
   private readonly shardIndex: number;
+  /** Resolves when the shard's own thread is gone, not that which the pool may have started in its place. */
+  private readonly exited: Promise<unknown>;
   private closing = false;
   private dead = false;
   private readonly gathered: { request: PutRequest; settle: PromiseWithResolvers<PutOutcome> }[] = [];
@@ -54,6 +56,9 @@ class PiscinaShardClient implements ShardClient {
       recordTiming: false,
       env: {},
     });
+    const [thread] = this.pool.threads;
+    if (thread === undefined) throw new Error(`shard ${this.shardIndex}: its pool has no thread`);
+    this.exited = new Promise((resolve) => thread.once("exit", resolve));
     this.pool.on("error", (error) => this.noteDeath(error, onDeath));
     this.pool.on("workerDestroy", () =>
       this.noteDeath(new Error(`shard ${this.shardIndex}: its thread ended`), onDeath),
@@ -108,12 +113,15 @@ class PiscinaShardClient implements ShardClient {
   async terminate(): Promise<void> {
     this.closing = true;
     await this.pool.destroy();
+    await this.exited;
   }
 
   private noteDeath(error: unknown, onDeath: (error: unknown) => void): void {
     if (this.closing) return;
     this.closing = true;
     this.dead = true;
-    onDeath(error);
+    // Once it is gone, and not while the pool is still telling of it: a pool that is destroyed meanwhile waits for
+    // an exit that was.
+    void this.exited.then(() => onDeath(error));
   }
 }

@@ -72,6 +72,8 @@ function recoverOne(context: ShardContext, segmentId: number, warnings: string[]
     fileSystem.truncate(fd, endOffset);
     try {
       writeAnew(fileSystem, fd, endOffset);
+      // Before the footer, see SegmentWriter.seal.
+      fileSystem.syncData(fd);
       writeFully(fileSystem, fd, [encodeFooter(records, endOffset, recovered.nonce)], endOffset);
     } catch (error) {
       // A full disk is no reason not to serve (H7): whoever reads the file scans it, as was done just now.

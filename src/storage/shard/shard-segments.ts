@@ -212,7 +212,9 @@ export class ShardSegments {
       stats.add("syncFailures");
       if (this.syncFailuresInARow >= SYNC_FAILURES_IN_A_ROW_MAX) stats.set("readOnly", 1);
       if (this.active === writer) this.active = undefined;
-      this.loseUnsynced(writer.segmentId, writer.abandon());
+      const fate = writer.abandon();
+      if (fate !== "kept") this.loseUnsynced(writer.segmentId, fate === "cut");
+      this.unsynced = [];
       throw error;
     }
     this.unsynced = [];
@@ -234,7 +236,6 @@ export class ShardSegments {
       if (entry?.segmentId === segmentId && entry.offset === offset) index.remove(words, space);
       footprintBytes += recordFootprintBytes(storedBytes);
     }
-    this.unsynced = [];
     const held = this.held.get(segmentId);
     if (held === undefined || !wasCut) return;
     this.account(held, -footprintBytes);

@@ -6,6 +6,7 @@ import { errorCode, type FileSystem } from "../file-system.ts";
 import { ADOPTED_PAYLOAD_OFFSET, adoptedFileBytes, stagingFileBytes } from "../shard/adoption.ts";
 import { type ShardClient, ShardDiedError } from "../shard/shard-client.ts";
 import type { PutOutcome, StagedSource } from "../shard/shard-protocol.ts";
+import { isDiskFull } from "../shard/write-failure.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
 import type { DiskAdmission } from "./disk-admission.ts";
 import { StagingFile } from "./staging-file.ts";
@@ -295,7 +296,7 @@ export class StagedUpload implements StagedEntry {
 
 function stagingError(error: unknown): unknown {
   const code = errorCode(error);
-  if (code === "ENOSPC" || code === "EDQUOT") {
+  if (isDiskFull(error)) {
     return new CacheError("storage_full", "the disk is full", { retryAfterMs: 5000, cause: error });
   }
   if (code === "EMFILE" || code === "ENFILE") {

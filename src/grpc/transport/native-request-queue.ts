@@ -1,0 +1,241 @@
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { CacheError } from "../../cache/cache-error.ts";
+import type { ByteBudget } from "../../http2/byte-budget.ts";
+import type { Http2Stream } from "../../http2/http2-stream.ts";
+import type { MethodDefinition, PartDecoder } from "./handler.ts";
+import {
+  type AssemblyFault,
+  MESSAGE_PREFIX_BYTES,
+  MessageAssembler,
+  type MessageSink,
+} from "./native-message-assembler.ts";
+
+export interface RequestQueueOptions {
+  readonly stream: Http2Stream;
+  readonly definition: MethodDefinition<unknown, unknown>;
+  /** Whether compressed messages may come. */
+  readonly isGzip: boolean;
+  readonly messageBytesMax: number;
+  readonly gatherBudget: ByteBudget;
+  /** What has been received is wrong: the call has to end. */
+  readonly onFault: (error: CacheError) => void;
+}
+
+interface WaitingRequest {
+  /** Undefined where the request is decoded already. */
+  bytes: Buffer | undefined;
+  readonly request: unknown;
+  isCompressed: boolean;
+  /** What the client gets room for once the request is taken. */
+  readonly unconsumedBytes: number;
+  /** Of the budget. */
+  readonly heldBytes: number;
+}
+
+interface PendingRead {
+  resolve(isThere: boolean): void;
+  reject(reason: unknown): void;
+}
+
+/** Tiny messages cost more than their bytes; so many may wait for a handler that does not keep up. */
+const WAITING_REQUESTS_MAX = 65_536;
+/** A message smaller than this part of its chunk is copied where it has to wait, so that it does not keep the chunk. */
+const CHUNK_SHARE = 8;
+
+const gunzipAsync = promisify(gunzip);
+
+/**
+ * The requests of one call, from the bytes of its stream to its handler. The client gets room for more as they are
+ * taken, so that a handler that does not keep up holds it back.
+ */
+export class RequestQueue implements MessageSink {
+  readonly #options: RequestQueueOptions;
+  readonly #assembler: MessageAssembler;
+  readonly #partDecoder: PartDecoder<unknown> | undefined;
+  readonly #waiting: WaitingRequest[] = [];
+  /** Bytes of the incomplete message that were consumed already, so that the client can send the rest. */
+  #consumedAhead = 0;
+  #pendingRead: PendingRead | undefined;
+  #halfClosed = false;
+  #awaitsChunkEnd = false;
+  #failure: CacheError | undefined;
+
+  constructor(options: RequestQueueOptions) {
+    const { definition, messageBytesMax, gatherBudget } = options;
+    this.#options = options;
+    this.#partDecoder = definition.partDecoder?.();
+    this.#assembler = new MessageAssembler({ messageBytesMax, gatherBudget, sink: this });
+  }
+
+  /** No further request will come, and none waits to be taken. */
+  get isDrained(): boolean {
+    return this.#halfClosed && this.#waiting.length === 0;
+  }
+
+  // What the stream brings
+
+  push(chunk: Buffer, start: number, end: number): void {
+    const fault = this.#assembler.push(chunk, start, end);
+    if (fault !== undefined) return this.#options.onFault(this.#faultError(fault));
+    if (this.#assembler.holdsView && !this.#awaitsChunkEnd) {
+      this.#awaitsChunkEnd = true;
+      this.#options.stream.awaitChunkEnd();
+    }
+    this.#consumeAhead();
+  }
+
+  endChunk(): void {
+    if (!this.#awaitsChunkEnd) return;
+    this.#awaitsChunkEnd = false;
+    const fault = this.#assembler.releaseView();
+    if (fault !== undefined) this.#options.onFault(this.#faultError(fault));
+  }
+
+  end(): void {
+    if (this.#assembler.pendingBytes > 0) {
+      return this.#options.onFault(new CacheError("invalid_argument", "request: the last message is cut short"));
+    }
+    this.#halfClosed = true;
+    if (this.#waiting.length === 0) this.#settleRead(false);
+  }
+
+  /** Drops everything, and makes {@link more} throw. */
+  fail(reason: CacheError): void {
+    this.#failure = reason;
+    this.close();
+    this.#pendingRead?.reject(reason);
+    this.#pendingRead = undefined;
+  }
+
+  /** Drops everything: nobody takes requests any more. */
+  close(): void {
+    this.#assembler.close();
+    for (const { heldBytes } of this.#waiting.splice(0)) this.#options.gatherBudget.give(heldBytes);
+  }
+
+  // What the handler takes
+
+  /** The next request; undefined where none is there. @throws what decoding throws. */
+  take(): unknown {
+    const next = this.#waiting[0];
+    if (next === undefined || next.isCompressed) return undefined;
+    const { stream, gatherBudget, definition } = this.#options;
+    this.#waiting.shift();
+    stream.consume(next.unconsumedBytes);
+    if (next.heldBytes > 0) gatherBudget.give(next.heldBytes);
+    if (this.#waiting.length === 0) this.#consumeAhead();
+    return next.bytes === undefined ? next.request : definition.decodeRequest(next.bytes);
+  }
+
+  /** Waits until {@link take} has a request (true) or there will be none (false). */
+  async more(): Promise<boolean> {
+    if (this.#waiting.length === 0 && !this.#halfClosed && !(await this.#nextRequest())) return false;
+    const next = this.#waiting[0];
+    if (next?.isCompressed === true) await this.#decompress(next);
+    return next !== undefined;
+  }
+
+  // What the assembler makes of the bytes
+
+  onMessage(message: Buffer, isCompressed: boolean, heldBytes: number): void {
+    const bytes = heldBytes === 0 ? this.#lasting(message) : message;
+    this.#add(undefined, bytes, isCompressed, MESSAGE_PREFIX_BYTES + message.length, heldBytes);
+  }
+
+  onFirstPart(bytes: Buffer, isCompressed: boolean): boolean {
+    // Decompression takes its time, and order has to be kept: such messages are decoded as they are taken.
+    if (this.#options.isGzip) return false;
+    const request = isCompressed ? undefined : this.#partDecoder?.begin(this.#lasting(bytes));
+    if (request === undefined) return false;
+    this.#add(request, undefined, false, MESSAGE_PREFIX_BYTES + bytes.length, 0);
+    return true;
+  }
+
+  onPart(bytes: Buffer, isLast: boolean): void {
+    const { stream, definition, onFault } = this.#options;
+    try {
+      const request = this.#partDecoder!.continue(this.#lasting(bytes), isLast);
+      if (request === undefined) stream.consume(bytes.length);
+      else this.#add(request, undefined, false, bytes.length, 0);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : "undecodable";
+      const name = `${definition.path.slice(1)} request`;
+      onFault(new CacheError("invalid_argument", `${name}: expected an encoded message, got one with ${reason}`));
+    }
+  }
+
+  #add(request: unknown, bytes: Buffer | undefined, isCompressed: boolean, wireBytes: number, heldBytes: number): void {
+    const fault = this.#failure ?? this.#refusal(isCompressed);
+    if (fault !== undefined) {
+      this.#options.gatherBudget.give(heldBytes);
+      return this.#options.onFault(fault);
+    }
+    // What was consumed ahead may belong to several parts of a message.
+    const consumedBytes = Math.min(this.#consumedAhead, wireBytes);
+    this.#consumedAhead -= consumedBytes;
+    this.#waiting.push({ request, bytes, isCompressed, unconsumedBytes: wireBytes - consumedBytes, heldBytes });
+    this.#settleRead(true);
+  }
+
+  #refusal(isCompressed: boolean): CacheError | undefined {
+    if (isCompressed && !this.#options.isGzip) {
+      return new CacheError("invalid_argument", "request: expected grpc-encoding gzip with a compressed message");
+    }
+    if (this.#waiting.length < WAITING_REQUESTS_MAX) return undefined;
+    return new CacheError("resource_exhausted", "requests: too many small messages");
+  }
+
+  /** An incomplete message that the handler wants next may be larger than the window: the rest has to be let in. */
+  #consumeAhead(): void {
+    const ahead = this.#assembler.unreportedBytes - this.#consumedAhead;
+    if (ahead <= 0 || this.#waiting.length > 0) return;
+    this.#consumedAhead += ahead;
+    this.#options.stream.consume(ahead);
+  }
+
+  #lasting(bytes: Buffer): Buffer {
+    const isSliver = bytes.length * CHUNK_SHARE < bytes.buffer.byteLength;
+    return isSliver && this.#waiting.length > 0 ? Buffer.from(bytes) : bytes;
+  }
+
+  #nextRequest(): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      this.#pendingRead = { resolve, reject };
+    });
+  }
+
+  #settleRead(isThere: boolean): void {
+    this.#pendingRead?.resolve(isThere);
+    this.#pendingRead = undefined;
+  }
+
+  async #decompress(waiting: WaitingRequest): Promise<void> {
+    const { messageBytesMax } = this.#options;
+    try {
+      waiting.bytes = await gunzipAsync(waiting.bytes ?? Buffer.alloc(0), { maxOutputLength: messageBytesMax });
+    } catch (error) {
+      if (this.#failure !== undefined) throw this.#failure;
+      const isTooLarge = (error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE";
+      throw isTooLarge ? this.#tooLarge("more") : new CacheError("invalid_argument", "request: expected gzip data");
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+    waiting.isCompressed = false;
+  }
+
+  #faultError(fault: AssemblyFault): CacheError {
+    switch (fault) {
+      case "tooLarge":
+        return this.#tooLarge(`${this.#assembler.messageBytes}`);
+      case "badFlag":
+        return new CacheError("invalid_argument", "request: expected 0 or 1 as the compressed flag of a message");
+      case "budgetSpent":
+        return new CacheError("resource_exhausted", "too many large requests at once", { retryAfterMs: 1000 });
+    }
+  }
+
+  #tooLarge(gotBytes: string): CacheError {
+    const { messageBytesMax } = this.#options;
+    return new CacheError("resource_exhausted", `request: expected at most ${messageBytesMax} bytes, got ${gotBytes}`);
+  }
+}

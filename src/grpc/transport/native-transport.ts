@@ -1,0 +1,160 @@
+import type { Socket } from "node:net";
+import { CacheError } from "../../cache/cache-error.ts";
+import { ByteBudget } from "../../http2/byte-budget.ts";
+import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../http2/connection-options.ts";
+import { Http2Connection } from "../../http2/http2-connection.ts";
+import type { Http2Stream } from "../../http2/http2-stream.ts";
+import { statusOfError } from "../grpc-status.ts";
+import type { BoundMethod, GrpcTransport } from "./handler.ts";
+import { NativeCall } from "./native-call.ts";
+import { httpAnswer, Refusal } from "./native-refusal.ts";
+import { type CallHead, readRequestHead, type RequestHead } from "./native-request-head.ts";
+import { statusBlock } from "./native-response-blocks.ts";
+import { TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
+
+export interface NativeTransportOptions extends TransportOptions {
+  /** Bounds of a connection that {@link TransportOptions} does not have. */
+  readonly connection?: Partial<ConnectionOptions>;
+  /** What receive windows may grow by beyond their first size, all connections together. Default 512 MiB. */
+  readonly windowGrowthBytesMax?: number;
+  /** What request messages that are still incomplete may hold, all calls together. Default 256 MiB. */
+  readonly gatherBytesMax?: number;
+}
+
+const MIB = 1024 * 1024;
+/** After `drain` has cancelled what was left, handlers get so long to put their things away. */
+const UNWIND_MS = 1000;
+
+/** gRPC over HTTP/2 of our own: see src/http2/README.md for what it measures and why it exists. */
+export function createNativeTransport(methods: readonly BoundMethod[], options: NativeTransportOptions): GrpcTransport {
+  return new NativeTransport(methods, options);
+}
+
+class NativeTransport implements GrpcTransport {
+  readonly #methods: ReadonlyMap<string, BoundMethod>;
+  readonly #options: Required<Omit<TransportOptions, "observer">> & Pick<TransportOptions, "observer">;
+  readonly #connectionOptions: ConnectionOptions;
+  readonly #gatherBudget: ByteBudget;
+  readonly #connections = new Set<Http2Connection>();
+  readonly #calls = new Set<NativeCall>();
+  #draining = false;
+  /** Called whenever a connection or a call has gone. */
+  #onProgress: (() => void) | undefined;
+
+  constructor(methods: readonly BoundMethod[], options: NativeTransportOptions) {
+    const {
+      connection = {},
+      windowGrowthBytesMax = 512 * MIB,
+      gatherBytesMax = 256 * MIB,
+      ...transportOptions
+    } = options;
+    this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
+    this.#options = { ...TRANSPORT_DEFAULTS, ...transportOptions };
+    this.#gatherBudget = new ByteBudget(gatherBytesMax);
+    const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
+    this.#connectionOptions = {
+      ...CONNECTION_DEFAULTS,
+      concurrentStreamsMax,
+      sendStallTimeoutMs,
+      keepaliveIntervalMs,
+      keepaliveTimeoutMs,
+      windowBudget: new ByteBudget(windowGrowthBytesMax),
+      ...connection,
+    };
+  }
+
+  get callsInFlight(): number {
+    return this.#calls.size;
+  }
+
+  accept(socket: Socket): void {
+    if (this.#draining) {
+      socket.destroy();
+      return;
+    }
+    socket.setNoDelay(true);
+    const connection = new Http2Connection(
+      socket,
+      {
+        onRequest: (stream) => this.#onRequest(stream, connection),
+        onClosed: () => {
+          this.#connections.delete(connection);
+          this.#onProgress?.();
+        },
+        onFault: (cause) => void statusOfError(cause, this.#options.reportFault),
+      },
+      this.#connectionOptions,
+    );
+    this.#connections.add(connection);
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true;
+    for (const connection of this.#connections) connection.drain();
+    if (await this.#idleWithin(deadlineMs)) return;
+    for (const call of this.#calls) call.cancel(new CacheError("unavailable", "the server is shutting down"));
+    await this.#idleWithin(UNWIND_MS);
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  #onRequest(stream: Http2Stream, connection: Http2Connection): void {
+    const { headers } = stream;
+    headers.memo ??= readRequestHead(headers, this.#methods);
+    const head = headers.memo as RequestHead;
+    if (head.kind === "call" && !this.#draining) this.#startCall(stream, connection, head);
+    else stream.listener = new Refusal(stream, refusalOf(head));
+  }
+
+  #startCall(stream: Http2Stream, { peer }: Http2Connection, head: CallHead): void {
+    const { observer, messageBytesMax, sendBufferBytesMax, sendStallTimeoutMs, reportFault } = this.#options;
+    const { path } = head.method.definition;
+    const startedMs = performance.now();
+    observer?.started(path);
+    const call = new NativeCall(stream, head, {
+      peer,
+      messageBytesMax,
+      sendBufferBytesMax,
+      sendStallTimeoutMs,
+      gatherBudget: this.#gatherBudget,
+      reportFault,
+      onFinished: (finished, statusCode) => {
+        this.#calls.delete(finished);
+        observer?.finished(path, statusCode, performance.now() - startedMs);
+        this.#onProgress?.();
+      },
+    });
+    this.#calls.add(call);
+    stream.listener = call;
+    call.start(head.deadlineMs);
+  }
+
+  /** @returns whether all calls and connections were gone in time. */
+  #idleWithin(timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const settle = (idle: boolean): void => {
+        clearTimeout(timer);
+        this.#onProgress = undefined;
+        resolve(idle);
+      };
+      const timer = setTimeout(settle, timeoutMs, false);
+      this.#onProgress = () => {
+        if (this.#calls.size === 0 && this.#connections.size === 0) settle(true);
+      };
+      this.#onProgress();
+    });
+  }
+}
+
+/** How a request is answered that no handler gets. */
+function refusalOf(head: RequestHead): (stream: Http2Stream) => void {
+  if (head.kind === "refusedRequest") return httpAnswer(head.status, head.message);
+  const error =
+    head.kind === "call"
+      ? new CacheError("unavailable", "the server is shutting down")
+      : new CacheError(head.code, head.message);
+  const block = statusBlock(
+    statusOfError(error, () => {}),
+    true,
+  );
+  return (stream) => stream.respond(block, true);
+}

@@ -1,0 +1,303 @@
+import type { Socket } from "node:net";
+import type { ConnectionOptions } from "./connection-options.ts";
+import { ConnectionSender, type SenderEvents } from "./connection-sender.ts";
+import { ConnectionError, ERROR_CODE } from "./error-code.ts";
+import { FloodGuard } from "./flood-guard.ts";
+import { PING_BYTES, STREAM_ID_MAX, WINDOW_BYTES_DEFAULT } from "./frame-format.ts";
+import { FrameParser } from "./frame-parser.ts";
+import { FrameReceiver, type ReceiverHost } from "./frame-receiver.ts";
+import type { HeaderFields } from "./header-fields.ts";
+import { type AbortReason, Http2Stream, type StreamHost } from "./http2-stream.ts";
+import { Keepalive } from "./keepalive.ts";
+import { ReceiveWindow } from "./receive-window.ts";
+import { encodeSettings, PeerSettings, SETTING } from "./settings.ts";
+import { StreamTable } from "./stream-table.ts";
+
+export interface ConnectionListener {
+  /** A request has begun: sets `stream.listener` before it returns. */
+  onRequest(stream: Http2Stream): void;
+  /** The socket is closed, every stream ended. */
+  onClosed(): void;
+  /** A bug: something that is no `ConnectionError` was thrown while frames were handled. The connection ends. */
+  onFault(cause: unknown): void;
+}
+
+/** Between our last word and the destruction of the socket: time for the client to read it (HAZARDS H15: a second). */
+const LAST_WORD_MS = 500;
+/** The same after a drain, where the end of responses may still be on its way. */
+const DRAINED_MS = 10_000;
+/** Longest wait for the answer to the PING between the two GOAWAYs of a drain. */
+const DRAIN_PING_MS = 1000;
+/** Clients give their windows back for the stream and the connection, some of them more often than once a frame. */
+const UPDATES_PER_DATA_FRAME = 4;
+const KEEPALIVE_PING = Buffer.from("keepaliv", "latin1");
+const DRAIN_PING = Buffer.from("draining", "latin1");
+
+/**
+ * The server's end of one HTTP/2 connection (RFC 9113). It takes over a socket whose preface is still unread.
+ *
+ *     socket ─► FrameParser ─► FrameReceiver ─► Http2Stream ─► its StreamListener
+ *        ▲                       (HeaderReceiver: HPACK)            │
+ *        └────── ConnectionSender ◄──── stream.respond, write, end ─┘
+ */
+export class Http2Connection {
+  readonly peer: string;
+  readonly #socket: Socket;
+  readonly #listener: ConnectionListener;
+  readonly #options: ConnectionOptions;
+  readonly #peerSettings = new PeerSettings();
+  readonly #streams = new StreamTable();
+  readonly #window: ReceiveWindow;
+  readonly #sender: ConnectionSender;
+  readonly #streamHost: StreamHost = this.#makeStreamHost();
+  readonly #guard: FloodGuard;
+  readonly #parser: FrameParser;
+  readonly #keepalive: Keepalive;
+  #ageTimer: NodeJS.Timeout | undefined;
+  #drainTimer: NodeJS.Timeout | undefined;
+  #lastWordTimer: NodeJS.Timeout | undefined;
+  /** `ending`: the last frames are on their way to the socket, what still comes in is ignored. */
+  #state: "open" | "draining" | "ending" | "closed" = "open";
+  readonly #awaitingChunkEnd: Http2Stream[] = [];
+  /** Streams above it are not taken. */
+  #lastStreamIdTaken = STREAM_ID_MAX;
+
+  constructor(socket: Socket, listener: ConnectionListener, options: ConnectionOptions) {
+    this.#socket = socket;
+    this.#listener = listener;
+    this.#options = options;
+    this.peer = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? ""}`;
+    const { connectionWindowBytes, connectionWindowBytesMax, windowBudget } = options;
+    this.#window = new ReceiveWindow(connectionWindowBytes, connectionWindowBytesMax, windowBudget);
+    this.#sender = new ConnectionSender(socket, options, this.#peerSettings, this.#makeSenderEvents());
+    this.#guard = new FloodGuard(options.floodLimits, () => performance.now());
+    this.#parser = new FrameParser(this.#makeReceiver(), options.frameBytesMax);
+    this.#keepalive = new Keepalive({
+      intervalMs: options.keepaliveIntervalMs,
+      timeoutMs: options.keepaliveTimeoutMs,
+      onProbe: () => this.#sender.ping(KEEPALIVE_PING, 0, false),
+      onExpired: () => socket.destroy(),
+    });
+    if (options.connectionAgeMsMax !== undefined) {
+      this.#ageTimer = setTimeout(() => this.drain(), options.connectionAgeMsMax).unref();
+    }
+    this.#listen();
+    this.#greet();
+  }
+
+  /** Streams whose listeners are still at work. */
+  get busyCount(): number {
+    return this.#streams.busyCount;
+  }
+
+  /**
+   * Takes no new streams and closes when the last one has ended. In two steps, so that no request on its way is lost:
+   * GOAWAY that announces it, a round trip, GOAWAY with the last stream taken (RFC 9113, section 6.8).
+   */
+  drain(): void {
+    if (this.#state !== "open") return;
+    this.#state = "draining";
+    this.#sender.goaway(STREAM_ID_MAX, ERROR_CODE.noError);
+    this.#sender.ping(DRAIN_PING, 0, false);
+    this.#drainTimer = setTimeout(() => this.#finishDrain(), DRAIN_PING_MS).unref();
+  }
+
+  /** Ends everything now. */
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    socket.on("data", this.#onChunk);
+    // The client's end of the connection is the end of its calls: whoever half-closes cannot half-close streams.
+    socket.once("end", () => {
+      this.#abortAll("connectionLost");
+      socket.destroy();
+    });
+    socket.on("error", () => {});
+    socket.once("close", () => this.#onSocketClosed());
+    socket.resume();
+  }
+
+  #greet(): void {
+    const { concurrentStreamsMax, streamWindowBytes, frameBytesMax, headerListBytesMax } = this.#options;
+    this.#sender.settings(
+      encodeSettings([
+        [SETTING.headerTableSize, this.#options.headerTableBytes],
+        [SETTING.maxConcurrentStreams, concurrentStreamsMax],
+        [SETTING.initialWindowSize, streamWindowBytes],
+        [SETTING.maxFrameSize, frameBytesMax],
+        [SETTING.maxHeaderListSize, headerListBytesMax],
+      ]),
+    );
+    const extraBytes = this.#window.size - WINDOW_BYTES_DEFAULT;
+    if (extraBytes > 0) this.#sender.windowUpdate(0, extraBytes);
+  }
+
+  readonly #onChunk = (chunk: Buffer): void => {
+    if (this.#state === "ending" || this.#state === "closed") return;
+    this.#keepalive.noteHeard();
+    try {
+      this.#parser.push(chunk);
+      if (this.#awaitingChunkEnd.length > 0) this.#endChunk();
+    } catch (error) {
+      if (error instanceof ConnectionError) return this.#fail(error.code, error.message);
+      this.#listener.onFault(error);
+      this.#fail(ERROR_CODE.internalError, "internal error");
+    }
+  };
+
+  #endChunk(): void {
+    for (const stream of this.#awaitingChunkEnd) {
+      if (!stream.closed) stream.listener!.onChunkEnd();
+    }
+    this.#awaitingChunkEnd.length = 0;
+  }
+
+  #makeReceiver(): FrameReceiver {
+    const host: ReceiverHost = {
+      onRequest: (stream) => this.#listener.onRequest(stream),
+      takes: (streamId) => streamId <= this.#lastStreamIdTaken,
+      makeStream: (streamId, headers) => this.#makeStream(streamId, headers),
+      consume: (stream, bytes) => this.#consume(stream, bytes),
+      consumeUnclaimed: (bytes) => this.#consumeUnclaimed(bytes),
+      abort: (stream, reason) => this.#abort(stream, reason),
+      onPong: (bytes, start) => {
+        if (DRAIN_PING.compare(bytes, start, start + PING_BYTES) === 0) this.#finishDrain();
+      },
+      onPeerGoaway: () => {
+        this.#finishDrain();
+      },
+    };
+    return new FrameReceiver({
+      options: this.#options,
+      streams: this.#streams,
+      sender: this.#sender,
+      peerSettings: this.#peerSettings,
+      guard: this.#guard,
+      window: this.#window,
+      host,
+    });
+  }
+
+  #makeStream(streamId: number, headers: HeaderFields): Http2Stream {
+    const { streamWindowBytes, streamWindowBytesMax } = this.#options;
+    const window = new ReceiveWindow(streamWindowBytes, streamWindowBytesMax);
+    return new Http2Stream(streamId, headers, this.#streamHost, window, this.#peerSettings.initialWindowBytes);
+  }
+
+  #makeStreamHost(): StreamHost {
+    return {
+      respond: (stream, block, endStream) => {
+        this.#sender.headers(stream.id, block, endStream);
+        if (endStream) this.#onStreamEnded(stream);
+      },
+      send: (stream) => this.#sender.send(stream),
+      consume: (stream, bytes) => this.#consume(stream, bytes),
+      reset: (stream, code) => {
+        if (stream.closed) return;
+        this.#sender.resetStream(stream.id, code);
+        this.#closeStream(stream, true);
+      },
+      settled: (stream) => this.#streams.settle(stream),
+      awaitChunkEnd: (stream) => void this.#awaitingChunkEnd.push(stream),
+    };
+  }
+
+  #makeSenderEvents(): SenderEvents {
+    return {
+      onStreamEnded: (stream) => this.#onStreamEnded(stream),
+      onDataSent: () => {
+        this.#guard.credit("windowUpdate", UPDATES_PER_DATA_FRAME);
+        this.#guard.credit("control", 1);
+      },
+      onBlocked: (blocked) => {
+        if (blocked) this.#socket.pause();
+        else this.#socket.resume();
+      },
+      onStalled: () => this.#socket.destroy(),
+    };
+  }
+
+  /** The response is complete; if the request is not, the rest of it is not wanted (section 8.1). */
+  #onStreamEnded(stream: Http2Stream): void {
+    if (!stream.remoteClosed) this.#sender.resetStream(stream.id, ERROR_CODE.noError);
+    this.#closeStream(stream, !stream.remoteClosed);
+  }
+
+  #consume(stream: Http2Stream, bytes: number): void {
+    const consumed = Math.min(bytes, stream.unconsumedBytes);
+    stream.unconsumedBytes -= consumed;
+    if (!stream.remoteClosed) {
+      const increment = stream.receiveWindow.consume(consumed);
+      if (increment > 0) this.#sender.windowUpdate(stream.id, increment);
+    }
+    this.#consumeUnclaimed(consumed);
+  }
+
+  #consumeUnclaimed(bytes: number): void {
+    const increment = this.#window.consume(bytes);
+    if (increment > 0) this.#sender.windowUpdate(0, increment);
+  }
+
+  #abort(stream: Http2Stream, reason: AbortReason): void {
+    this.#closeStream(stream, reason !== "reset");
+    stream.listener?.onAborted(reason);
+  }
+
+  #abortAll(reason: AbortReason): void {
+    for (const stream of this.#streams.streams()) this.#abort(stream, reason);
+  }
+
+  #closeStream(stream: Http2Stream, resetByUs: boolean): void {
+    if (stream.closed) return;
+    stream.localClosed = true;
+    this.#streams.remove(stream, resetByUs);
+    this.#sender.forget(stream);
+    this.#consumeUnclaimed(stream.unconsumedBytes);
+    stream.unconsumedBytes = 0;
+    this.#endIfDrained();
+  }
+
+  #finishDrain(): void {
+    if (this.#state !== "open" && this.#state !== "draining") return;
+    clearTimeout(this.#drainTimer);
+    this.#state = "draining";
+    if (this.#lastStreamIdTaken !== STREAM_ID_MAX) return;
+    this.#lastStreamIdTaken = this.#streams.lastStreamId;
+    this.#sender.goaway(this.#lastStreamIdTaken, ERROR_CODE.noError);
+    this.#endIfDrained();
+  }
+
+  #endIfDrained(): void {
+    if (this.#state !== "draining" || this.#lastStreamIdTaken === STREAM_ID_MAX || this.#streams.size > 0) return;
+    this.#end(DRAINED_MS);
+  }
+
+  /** A connection error (section 5.4.1). */
+  #fail(code: number, message: string): void {
+    if (this.#state === "ending" || this.#state === "closed") return;
+    this.#sender.goaway(this.#streams.lastStreamId, code, message);
+    this.#end(LAST_WORD_MS);
+    this.#abortAll("protocolError");
+  }
+
+  /** Sends what is there to send, then closes, in a bounded time. */
+  #end(graceMs: number): void {
+    this.#state = "ending";
+    this.#sender.finish();
+    this.#socket.end();
+    this.#lastWordTimer = setTimeout(() => this.#socket.destroy(), graceMs).unref();
+  }
+
+  #onSocketClosed(): void {
+    this.#state = "closed";
+    for (const timer of [this.#ageTimer, this.#drainTimer, this.#lastWordTimer]) clearTimeout(timer);
+    this.#keepalive.close();
+    this.#abortAll("connectionLost");
+    this.#sender.close();
+    this.#window.close();
+    this.#listener.onClosed();
+  }
+}

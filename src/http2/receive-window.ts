@@ -1,0 +1,63 @@
+import type { ByteBudget } from "./byte-budget.ts";
+
+/**
+ * What the peer may still send (RFC 9113, section 5.2), for a stream or a whole connection:
+ *
+ *     ├────────── size ──────────────────────────────────────┤
+ *     │ received, waits to be consumed │ consumed │ available │
+ *                                        announced together once they are a half
+ *
+ * It begins small and doubles up to `sizeMax` as long as the consumer keeps up, so that a fast upload over a long line
+ * gets a large window, and one that nobody reads holds little memory.
+ */
+export class ReceiveWindow {
+  #available: number;
+  #consumed = 0;
+  #size: number;
+  readonly #sizeInitial: number;
+  readonly #sizeMax: number;
+  readonly #budget: ByteBudget | undefined;
+
+  constructor(size: number, sizeMax: number, budget?: ByteBudget) {
+    this.#available = size;
+    this.#size = size;
+    this.#sizeInitial = size;
+    this.#sizeMax = sizeMax;
+    this.#budget = budget;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** @returns false where the peer sends more than it may. */
+  receive(bytes: number): boolean {
+    this.#available -= bytes;
+    return this.#available >= 0;
+  }
+
+  /** @returns the increment to announce now; 0: it is not worth a frame yet. */
+  consume(bytes: number): number {
+    this.#consumed += bytes;
+    if (this.#consumed * 2 < this.#size) return 0;
+    const increment = this.#consumed + this.#growth();
+    this.#consumed = 0;
+    this.#available += increment;
+    return increment;
+  }
+
+  /** What has been consumed and not announced; for the end of a connection's last stream. */
+  close(): void {
+    this.#budget?.give(this.#size - this.#sizeInitial);
+    this.#size = this.#sizeInitial;
+  }
+
+  #growth(): number {
+    const waiting = this.#size - this.#available - this.#consumed;
+    const growth = Math.min(this.#size, this.#sizeMax - this.#size);
+    if (growth <= 0 || waiting * 4 > this.#size) return 0;
+    if (this.#budget?.take(growth) === false) return 0;
+    this.#size += growth;
+    return growth;
+  }
+}

@@ -1,0 +1,4 @@
+import { createNativeTransport } from "../../src/grpc/transport/native-transport.ts";
+import { describeGrpcTransport } from "./grpc-transport-contract.ts";
+
+describeGrpcTransport("native transport", createNativeTransport);

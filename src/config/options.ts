@@ -121,7 +121,7 @@ export const OPTIONS = {
     flag: "grpc-transport",
     kind: choice("native", "grpc-js"),
     defaultValue: () => "native" as const,
-    help: "native: Kura's own HTTP/2 server, several times as fast; grpc-js: the reference, @grpc/grpc-js",
+    help: "native: Kura's own HTTP/2 server; grpc-js: @grpc/grpc-js, the reference, at about twice the CPU time",
   }),
   connectionCountMax: option({
     flag: "max-connections",

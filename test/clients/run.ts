@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
-import { installPrograms, type RequiredProgram } from "./debian-packages.ts";
+import { installPrograms, type RequiredProgram } from "../support/debian-packages.ts";
 import { checkServerView } from "./server-view.ts";
 
 const BAZEL: readonly RequiredProgram[] = [

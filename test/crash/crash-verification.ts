@@ -1,7 +1,7 @@
 import { type Digest, digestToString } from "../../src/cache/digest.ts";
 import type { CacheClients } from "../support/cache-client.ts";
 import { digestOf } from "../support/cache-client.ts";
-import type { ActionLog } from "./crash-workload.ts";
+import type { ActionLog, UploadLog } from "./crash-workload.ts";
 
 /** What a restarted server answered about what it had been sent before. */
 export interface VerificationResult {
@@ -21,6 +21,31 @@ const READERS = 8;
 
 export function emptyVerification(): VerificationResult {
   return { blobsVerified: 0, actionsVerified: 0, lost: [], torn: [], inconsistent: [], unansweredButWhole: 0 };
+}
+
+/** As lines for a report; nothing where all is well. */
+export function problemsOf({ lost, torn, inconsistent }: VerificationResult): string[] {
+  return [
+    ...lost.map((name) => `LOST ${name}`),
+    ...torn.map((name) => `TORN ${name}`),
+    ...inconsistent.map((text) => `INCONSISTENT ${text}`),
+  ];
+}
+
+/** Adds to `result` what holds for everything in the log. */
+export async function verifyUploads(
+  clients: CacheClients,
+  uploads: UploadLog,
+  result: VerificationResult,
+): Promise<void> {
+  // One that another writer got acknowledged is held to that.
+  const acknowledged = new Set(uploads.acknowledged.map((digest) => digest.hash));
+  const others = [...uploads.unanswered, ...uploads.doubtful, ...uploads.evictable].filter(
+    (digest) => !acknowledged.has(digest.hash),
+  );
+  await verifyBlobs(clients, uploads.acknowledged, true, result);
+  await verifyBlobs(clients, others, false, result);
+  await verifyActions(clients, uploads.actions, result);
 }
 
 /** Adds to `result` what holds for these blobs. */
@@ -51,22 +76,22 @@ export async function verifyBlobs(
 }
 
 /** An action result is the one acknowledged last, or one that was sent after it, and whole. */
-export async function verifyActions(
+async function verifyActions(
   clients: CacheClients,
   actions: readonly ActionLog[],
   result: VerificationResult,
 ): Promise<void> {
   const queue = actions.values();
   const readers = Array.from({ length: READERS }, async (_, reader) => {
-    for (const { action, acknowledgedVersion, sentVersion } of queue) {
+    for (const { action, acknowledgedVersion, sentVersion, evictable = false } of queue) {
       const value = await clients.at(reader).getActionResult(action);
       const version = value === undefined ? 0 : Number(value.stdout_raw.toString());
-      if (value === undefined && acknowledgedVersion > 0) result.lost.push(`action ${action.hash}`);
+      if (value === undefined && (acknowledgedVersion === 0 || evictable)) result.actionsVerified++;
+      else if (value === undefined) result.lost.push(`action ${action.hash}`);
       else if (version < acknowledgedVersion || version > sentVersion || Number.isNaN(version)) {
         const bounds = `${acknowledgedVersion} acknowledged, ${sentVersion} sent`;
         result.inconsistent.push(`action ${action.hash}: version ${version}, ${bounds}`);
-      }
-      result.actionsVerified++;
+      } else result.actionsVerified++;
     }
   });
   await Promise.all(readers);

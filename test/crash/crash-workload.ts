@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { type Digest, digestToString } from "../../src/cache/digest.ts";
 import type { CacheClient } from "../support/cache-client.ts";
 import { digestOf, wireDigest } from "../support/cache-client.ts";
@@ -17,45 +18,83 @@ const SIZES: readonly { sizes: readonly number[]; weight: number }[] = [
 ];
 const WEIGHTED_SIZES = SIZES.flatMap(({ sizes, weight }) => Array.from({ length: weight }, () => sizes));
 
-/** What one writer has sent, and what of it was acknowledged. */
-export interface WriterLog {
-  readonly acknowledged: Digest[];
-  /** Sent, but the server was killed, as expected, before it answered. */
-  readonly unanswered: Digest[];
-  readonly actions: ActionLog[];
-  /** Answers that a server must not give, such as an error while it is alive. */
-  readonly faults: string[];
-}
-
 /** One key of the action cache; its values are numbered in the order in which they were sent. */
 export interface ActionLog {
   readonly action: Digest;
   acknowledgedVersion: number;
   sentVersion: number;
+  /** May be gone, for want of room; but never older than what was acknowledged. */
+  readonly evictable?: boolean;
 }
 
-/** Uploads until the server is gone: blobs, a few of them the same as those of other writers, and action results. */
+/** What was sent to a server, and what of it was acknowledged. */
+export class UploadLog {
+  readonly acknowledged: Digest[] = [];
+  /** Sent, but refused or not answered, as expected. */
+  readonly unanswered: Digest[] = [];
+  /** Acknowledged at a moment of which nobody can say whether it was before or after the crash. */
+  readonly doubtful: Digest[] = [];
+  /** Acknowledged, but old enough to have made room for others. */
+  readonly evictable: Digest[] = [];
+  readonly actions: ActionLog[] = [];
+  /** Answers that a server must not give, such as an error while it is alive and well. */
+  readonly faults: string[] = [];
+
+  static joined(logs: readonly UploadLog[]): UploadLog {
+    const all = new UploadLog();
+    for (const log of logs) all.add(log);
+    return all;
+  }
+
+  add(other: UploadLog): void {
+    this.acknowledged.push(...other.acknowledged);
+    this.unanswered.push(...other.unanswered);
+    this.doubtful.push(...other.doubtful);
+    this.evictable.push(...other.evictable);
+    this.actions.push(...other.actions);
+    this.faults.push(...other.faults);
+  }
+}
+
+/** What a writer knows of what is done to the server. */
+export interface CrashView {
+  readonly killed: () => boolean;
+  /** Whether the server cannot do what it is asked, although it may live: then refusals are right answers. */
+  readonly failing?: () => boolean;
+  /** Whether an acknowledgement that came now says nothing, of an upload that began at `sentAtMs`. */
+  readonly isDoubtful?: (sentAtMs: number) => boolean;
+}
+
+/**
+ * Uploads until the server is gone: blobs, a few of them the same as those of other writers, and action results.
+ */
 export async function writeUntilKilled(
   client: CacheClient,
   names: { cycle: string; writer: number },
-  killed: () => boolean,
-): Promise<WriterLog> {
-  const log: WriterLog = { acknowledged: [], unanswered: [], actions: [], faults: [] };
+  crash: CrashView,
+): Promise<UploadLog> {
+  const { killed, failing = killed, isDoubtful = () => false } = crash;
+  const log = new UploadLog();
   const random = seededRandom(`${names.cycle}/${names.writer}`);
   for (let step = 0; !killed(); step++) {
     const content = nextContent(random, names, step);
     const digest = digestOf(content);
     log.unanswered.push(digest);
+    const sentAtMs = performance.now();
     try {
       const committedBytes = await client.write(content, { digest });
       if (committedBytes !== digest.sizeBytes) {
         log.faults.push(`committed_size ${committedBytes} for ${digestToString(digest)}`);
       }
       log.unanswered.pop();
-      log.acknowledged.push(digest);
-      if (step % 3 === 2) await updateAction(client, names, log, random);
+      (isDoubtful(sentAtMs) ? log.doubtful : log.acknowledged).push(digest);
+      if (step % 3 === 2) await updateAction(client, names, log, random, isDoubtful);
     } catch (error) {
-      if (killed()) break;
+      if (failing()) {
+        // Refusals come without a wait for anything: timers and signals want their turn.
+        await setImmediate();
+        continue;
+      }
       log.faults.push(`${digestToString(digest)} failed while the server was up: ${String(error)}`);
       break;
     }
@@ -76,8 +115,9 @@ function nextContent(random: SeededRandom, names: { cycle: string; writer: numbe
 async function updateAction(
   client: CacheClient,
   names: { cycle: string; writer: number },
-  log: WriterLog,
+  log: UploadLog,
   random: SeededRandom,
+  isDoubtful: (sentAtMs: number) => boolean,
 ): Promise<void> {
   let entry = random.int(0, 1) === 0 ? log.actions.at(-1) : undefined;
   if (entry === undefined) {
@@ -87,9 +127,10 @@ async function updateAction(
   }
   entry.sentVersion++;
   const version = entry.sentVersion;
+  const sentAtMs = performance.now();
   await client.updateActionResult(entry.action, {
     stdout_raw: Buffer.from(`${version}`),
     output_files: [{ path: "out/file", digest: wireDigest(random.pick(log.acknowledged)) }],
   });
-  entry.acknowledgedVersion = version;
+  if (!isDoubtful(sentAtMs)) entry.acknowledgedVersion = version;
 }

@@ -1,54 +1,126 @@
-/** `npm run test:crash -- --cycles 50 --writers 16 --seed S`: see crash-cycles.ts. */
+/**
+ * `npm run test:crash -- [suite...] [--cycles N] [--short] [--writers N] [--seed S]`: hurts a real server process and
+ * checks what it serves afterwards. Without a name: `kill`; `all` for every suite. Without `--cycles`: the long form.
+ */
+import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
+import { once } from "node:events";
 import { parseArgs } from "node:util";
-import { type CycleReport, cyclePassed, runCrashCycles } from "./crash-cycles.ts";
+import { installPrograms, type RequiredProgram } from "../support/debian-packages.ts";
+import type { CaseReport, CrashSuite } from "./crash-suite.ts";
+import { damageSuite } from "./damage-suite.ts";
+import { descriptorSuite } from "./descriptor-suite.ts";
+import { diskFullSuite } from "./disk-full-suite.ts";
+import { killSuite } from "./kill-suite.ts";
+import { powerSuite } from "./power-suite.ts";
+import { syscallSuite } from "./syscall-suite.ts";
+import { twinSuite } from "./twin-suite.ts";
 
-const { values } = parseArgs({
+const SUITES: Readonly<Record<string, CrashSuite>> = {
+  kill: killSuite,
+  syscalls: syscallSuite,
+  power: powerSuite,
+  "disk-full": diskFullSuite,
+  descriptors: descriptorSuite,
+  twins: twinSuite,
+  damage: damageSuite,
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
-    cycles: { type: "string", default: "50" },
+    cycles: { type: "string" },
+    short: { type: "boolean", default: false },
     writers: { type: "string", default: "16" },
     seed: { type: "string", default: `${randomInt(2 ** 40)}` },
+    /** Set by this program itself: it runs in a mount namespace of its own. */
+    "private-mounts": { type: "boolean", default: false },
   },
 });
 
+interface Tally {
+  passed: number;
+  failed: number;
+}
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
-const COLUMNS = ["cycle", "killed ms", "acked", "unanswered", "whole", "restart ms", "read back", "actions", "bad"];
+const NAME_WIDTH = 46;
+const PROBLEMS_SHOWN_MAX = 20;
 
-function row(cells: readonly (number | string)[]): string {
-  return cells.map((cell) => `${cell}`.padStart(11)).join("");
+function printRow(name: string, cells: readonly (number | string)[]): void {
+  const texts = cells.map((cell) => (typeof cell === "number" ? `${Math.round(cell)}` : cell).padStart(12));
+  console.log(name.padEnd(NAME_WIDTH) + texts.join(""));
 }
 
-function printCycle(report: CycleReport): void {
-  const bad = [
-    ...report.lost.map((name) => `LOST ${name}`),
-    ...report.torn.map((name) => `TORN ${name}`),
-    ...report.inconsistent.map((text) => `INCONSISTENT ${text}`),
-    ...report.faults.map((text) => `FAULT ${text}`),
-  ];
-  const { cycle, killedAfterMs, acknowledgedBlobs, unansweredBlobs, unansweredButWhole, restartMs } = report;
-  const uploads = [acknowledgedBlobs, unansweredBlobs, unansweredButWhole];
-  const checks = [Math.round(restartMs), report.blobsVerified, report.actionsVerified, bad.length];
-  console.log(row([cycle, killedAfterMs, ...uploads, ...checks]));
-  for (const line of bad.slice(0, 20)) console.log(`  ${line}`);
+function printCase({ name, figures, problems }: CaseReport): void {
+  printRow(name, [...figures, problems.length]);
+  for (const problem of problems.slice(0, PROBLEMS_SHOWN_MAX)) console.log(`  BAD ${problem}`);
 }
 
-const cycles = Number(values.cycles);
-console.log(`${cycles} cycles, ${values.writers} writers, --seed ${values.seed}`);
-console.log(row(COLUMNS));
-const reports = await runCrashCycles({
-  cycles,
-  writers: Number(values.writers),
-  seed: values.seed,
-  report: printCycle,
-});
+async function runSuite(suite: CrashSuite): Promise<Tally> {
+  const cycles = Number(values.cycles ?? (values.short ? suite.cycles.short : suite.cycles.long));
+  const bound = Number.isFinite(cycles) ? `${cycles} cycles` : "everything";
+  console.log(`\n== ${suite.title} (${bound}, ${values.writers} writers, --seed ${values.seed})`);
+  printRow("case", [...suite.columns, "bad"]);
+  const tally: Tally = { passed: 0, failed: 0 };
+  const startedAtMs = performance.now();
+  try {
+    for await (const report of suite.run({ cycles, writers: Number(values.writers), seed: values.seed })) {
+      printCase(report);
+      if (report.problems.length === 0) tally.passed++;
+      else tally.failed++;
+    }
+  } catch (error) {
+    console.log(`  BAD the suite itself failed: ${error instanceof Error ? error.stack : String(error)}`);
+    tally.failed++;
+  }
+  const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(0);
+  console.log(`-- ${suite.title}: ${tally.passed} cases passed, ${tally.failed} failed, ${seconds} s`);
+  return tally;
+}
 
-const sum = (count: (report: CycleReport) => number): number =>
-  reports.reduce((total, report) => total + count(report), 0);
-const failed = reports.filter((report) => !cyclePassed(report)).length;
-console.log(
-  `${sum((report) => report.acknowledgedBlobs)} blobs acknowledged: ${sum((report) => report.lost.length)} lost, ` +
-    `${sum((report) => report.torn.length)} torn blobs served, ${sum((report) => report.inconsistent.length)} inconsistent`,
-);
-console.log(`${reports.length - failed} passed, ${failed} failed`);
-process.exitCode = failed > 0 || reports.length !== cycles ? 1 : 0;
+/** Runs this program again where its mounts are nobody else's and end with it. */
+async function runInPrivateNamespace(name: string): Promise<Tally> {
+  const sudo = process.getuid?.() === 0 ? [] : ["sudo", "-n"];
+  const form = values.cycles === undefined ? (values.short ? ["--short"] : []) : ["--cycles", values.cycles];
+  const unshare = [...sudo, "unshare", "--mount", "--propagation", "private", "--"];
+  const node = [process.execPath, "--disable-warning=ExperimentalWarning"];
+  const again = [import.meta.filename, name, "--private-mounts", "--writers", values.writers, "--seed", values.seed];
+  const [program = "", ...rest] = [...unshare, ...node, ...again, ...form];
+  const child = spawn(program, rest, { stdio: ["ignore", "pipe", "inherit"] });
+  const kill = (): void => void child.kill("SIGTERM");
+  process.once("exit", kill);
+  let lastLine = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    process.stdout.write(text);
+    lastLine = (lastLine + text).slice(-200);
+  });
+  await once(child, "close");
+  process.removeListener("exit", kill);
+  const [, passed, failed] = /(\d+) passed, (\d+) failed\s*$/.exec(lastLine) ?? ["", "0", "1"];
+  return { passed: Number(passed), failed: Number(failed) };
+}
+
+function chosenSuites(): [string, CrashSuite][] {
+  const names = positionals.includes("all") ? Object.keys(SUITES) : positionals;
+  return (names.length > 0 ? names : ["kill"]).map((name) => {
+    const suite = SUITES[name];
+    if (suite === undefined) throw new Error(`no suite ${name}; there are ${Object.keys(SUITES).join(", ")} and all`);
+    return [name, suite];
+  });
+}
+
+const UNSHARE: RequiredProgram = { program: "unshare", packages: ["util-linux"] };
+
+const suites = chosenSuites();
+installPrograms(suites.flatMap(([, suite]) => (suite.mounts ? [...suite.programs, UNSHARE] : suite.programs)));
+const total: Tally = { passed: 0, failed: 0 };
+for (const [name, suite] of suites) {
+  const nested = suite.mounts && !values["private-mounts"];
+  const tally = nested ? await runInPrivateNamespace(name) : await runSuite(suite);
+  total.passed += tally.passed;
+  total.failed += tally.failed;
+}
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;

@@ -7,6 +7,7 @@ import type { CaseReport, CrashSuite } from "./crash-suite.ts";
 import { emptyVerification, problemsOf, verifyUploads } from "./crash-verification.ts";
 import type { UploadLog } from "./crash-workload.ts";
 import { directoryProblems } from "./directory-check.ts";
+import { comesTrue, httpStatus } from "./scenario.ts";
 import {
   callCounts,
   injectedCount,
@@ -26,6 +27,8 @@ interface CrashPoint {
 }
 
 const CONNECTIONS = 4;
+/** More failed syncs in a row than a shard puts up with. */
+const UPLOADS_TO_A_DEAD_DISK = 4;
 
 /**
  * SIGKILL before every system call of the write path, one run each, and the same calls failing with EIO and ENOSPC.
@@ -159,6 +162,8 @@ async function runInjected(
   try {
     await server.untilListening();
     await workload.drive(server, log);
+    // Uploads see the end of the connection before this process hears of the end of its child.
+    if (kills && log.unanswered.length > 0) await server.ended();
     if (server.running && !kills && injections.length > 0) {
       problems.push(...(await survivalProblems(server, injections, log)));
     }
@@ -184,14 +189,41 @@ async function survivalProblems(
   const result = emptyVerification();
   await verifyUploads(clients, log, result);
   const problems = problemsOf(result).map((problem) => `before the restart: ${problem}`);
-  if (injections.some(({ onwards }) => onwards === true)) return problems;
-  const content = Buffer.from("written after the fault");
-  const digest = digestOf(content);
-  try {
-    await clients.at(0).write(content, { digest });
-    log.acknowledged.push(digest);
-  } catch (error) {
-    problems.push(`STUCK: an upload after the fault failed: ${String(error)}`);
+  if (injections.some(({ onwards }) => onwards === true)) {
+    // One that was refused shows that the failures have begun.
+    const [first] = injections;
+    const begun = log.unanswered.length > 0;
+    if (begun && first?.call === "fdatasync") problems.push(...(await deadDiskProblems(server, clients, log)));
+    return problems;
   }
+  // A fault that the uploads did not reach hits the next one; there is no second.
+  if (!(await uploadOnce(clients, log, "first")) && !(await uploadOnce(clients, log, "second")))
+    problems.push("STUCK: two uploads after the fault failed");
+  return problems;
+}
+
+async function uploadOnce(clients: CacheClients, log: UploadLog, name: string): Promise<boolean> {
+  const content = Buffer.from(`${name} after the fault`);
+  const digest = digestOf(content);
+  const stored = await clients
+    .at(0)
+    .write(content, { digest })
+    .then(
+      () => true,
+      () => false,
+    );
+  (stored ? log.acknowledged : log.unanswered).push(digest);
+  return stored;
+}
+
+/** Where every sync fails, nothing is acknowledged, and before long the server says so (H5). */
+async function deadDiskProblems(server: ServerProcess, clients: CacheClients, log: UploadLog): Promise<string[]> {
+  const problems: string[] = [];
+  for (let attempt = 0; attempt < UPLOADS_TO_A_DEAD_DISK; attempt++) {
+    if (await uploadOnce(clients, log, `number ${attempt}`))
+      problems.push("FALSE acknowledgement although every sync fails");
+  }
+  const isReadOnly = async (): Promise<boolean> => (await httpStatus(server, "/readyz")) === 503;
+  if (!(await comesTrue(isReadOnly))) problems.push("/readyz is not 503 although every sync fails");
   return problems;
 }

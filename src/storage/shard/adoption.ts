@@ -99,7 +99,9 @@ function* attempt(
     });
     stats.add("appendedRecords");
     stats.add("appendedBytes", adoptedFileBytes(request.sizeBytes));
-    if (index.publish(words, location, { verified: true, lastUseSeconds: 0 })) return { status: "stored" };
+    // A value that replaces another one takes over its lease.
+    const lastUseSeconds = index.find(words, request.space)?.lastUseSeconds ?? 0;
+    if (index.publish(words, location, { verified: true, lastUseSeconds })) return { status: "stored" };
     segments.unlink(location.segmentId);
     context.ledger.charge(adoptedFileBytes(request.sizeBytes)); // the caller gives back the reservation
     return { status: "failed", code: "storage_full", message: "the index has no room for another entry" };

@@ -214,8 +214,26 @@ export class Retention {
 
   private copyRecord(fd: number, segmentId: number, live: LiveRecord): Copy | undefined {
     const { ledger, stats } = this.context;
-    const { record } = live;
     if (this.current(segmentId, live) === undefined) return undefined;
+    const footprintBytes = recordFootprintBytes(live.record.storedBytes);
+    // The budget goes before the lease (I7): an adopted record of another shard count may be larger than what is
+    // kept free.
+    if (!ledger.tryReserve(footprintBytes, 0)) {
+      if (live.leased) stats.add("leasesBroken");
+      return undefined;
+    }
+    let copy: Copy | undefined;
+    try {
+      copy = this.appendCopy(fd, live);
+    } finally {
+      if (copy === undefined) ledger.release(footprintBytes);
+    }
+    return copy;
+  }
+
+  private appendCopy(fd: number, live: LiveRecord): Copy | undefined {
+    const { stats } = this.context;
+    const { record } = live;
     const body = this.readVerified(fd, record);
     if (body === undefined) {
       stats.add("quarantinedRecords");
@@ -225,13 +243,7 @@ export class Retention {
     if (!this.segments.fits(bytes)) this.segments.seal();
     const writer = this.segments.writer();
     const copy: PlacedRecord = { ...record, sequence: this.takeSequence(), offset: writer.endOffset };
-    ledger.charge(recordFootprintBytes(record.storedBytes));
-    try {
-      this.segments.append([copy], [encodeRecordHeader(copy, writer.identity.nonce), body], bytes);
-    } catch (error) {
-      ledger.release(recordFootprintBytes(record.storedBytes));
-      throw error;
-    }
+    this.segments.append([copy], [encodeRecordHeader(copy, writer.identity.nonce), body], bytes);
     stats.add("copiedRecords");
     stats.add("copiedBytes", bytes);
     return { live, copy, writer };

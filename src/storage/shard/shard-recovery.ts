@@ -128,6 +128,8 @@ export function checkpointSource({
 export interface LoadedIndex {
   readonly fromCheckpoint: number;
   readonly checkpointBytes: number;
+  /** Segments of which the checkpoint has seen more than is there: their tail was damaged. */
+  readonly shortened: ReadonlySet<number>;
   readonly warnings: string[];
 }
 
@@ -146,11 +148,14 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
     removeCheckpoint(checkpointSource(context));
     context.index.reserve(countRecords(request.own) + countRecords(request.foreign) / context.shardCount);
   }
+  const shortened = new Set<number>();
   let isReading = false;
   for (const summary of all) {
     const { segmentId, nonce, endOffset } = summary;
     const covered = checkpoint?.covered.get(segmentId);
-    const from = !isReading && covered?.nonce === nonce ? covered.endOffset : 0;
+    const coveredEnd = covered?.nonce === nonce ? covered.endOffset : 0;
+    if (coveredEnd > endOffset) shortened.add(segmentId);
+    const from = isReading ? 0 : coveredEnd;
     if (from >= endOffset) continue;
     // What is read lies over what the checkpoint gave, so every later segment must lie over it in turn: a segment
     // that a failed sync ended is covered up to less than it holds, while later ones are covered whole.
@@ -162,7 +167,7 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
       warnings.push(`segment ${segmentId} could not be read: ${errorCode(error) ?? String(error)}`);
     }
   }
-  return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, warnings };
+  return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, shortened, warnings };
 }
 
 function countRecords(segments: readonly SegmentSummary[]): number {
@@ -208,12 +213,17 @@ const RESTORED = { verified: false, lastUseSeconds: 0 };
 /**
  * Goes on appending to the shard's newest segment while it is less than half full, so that restarts do not leave
  * many small ones. Only the newest segment of all may grow: else id and offset would no longer order the records of
- * a key.
+ * a key. One that the checkpoint knew longer may not: the next start would take what is appended now for covered.
  */
-export function resumeNewest(context: ShardContext, request: LoadRequest): SegmentWriter | undefined {
+export function resumeNewest(
+  context: ShardContext,
+  request: LoadRequest,
+  { shortened }: LoadedIndex,
+): SegmentWriter | undefined {
   const { fileSystem, segmentsDirectory, segmentBytesMax } = context;
   const newest = [...request.own, ...request.foreign].toSorted((a, b) => b.segmentId - a.segmentId)[0];
   if (newest === undefined || !request.own.includes(newest) || newest.endOffset > segmentBytesMax / 2) return undefined;
+  if (shortened.has(newest.segmentId)) return undefined;
   const fd = fileSystem.open(segmentPath(segmentsDirectory, newest.segmentId), "read");
   let recovered: RecoveredSegment;
   try {

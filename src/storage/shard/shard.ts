@@ -56,7 +56,7 @@ export class Shard {
     for (const { segmentId, nonce, endOffset, accountedBytes, createdAtMs } of request.own) {
       this.segments.hold(segmentId, { nonce, endOffset, accountedBytes, createdAtMs, heldSinceSeconds: 0 });
     }
-    const writer = resumeNewest(this.context, request);
+    const writer = resumeNewest(this.context, request, loaded);
     if (writer !== undefined) this.segments.resume(writer);
     const entries = this.context.index.liveCount;
     this.context.stats.set("recoveredRecords", entries);

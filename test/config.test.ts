@@ -145,7 +145,9 @@ describe("loadConfig", () => {
   });
 
   it("refuses unknown commands and surplus words", () => {
-    expect(problemsFrom(["sevre"])).toEqual(["command line: expected one of the commands serve, config, verify, got sevre"]);
+    expect(problemsFrom(["sevre"])).toEqual([
+      "command line: expected one of the commands serve, config, verify, got sevre",
+    ]);
     expect(problemsFrom(["serve", "now"])).toEqual([
       "command line: expected one of the commands serve, config, verify, got now",
     ]);

@@ -85,11 +85,6 @@ export class Http2Connection {
     this.#greet();
   }
 
-  /** Streams whose listeners are still at work. */
-  get busyCount(): number {
-    return this.#streams.busyCount;
-  }
-
   /**
    * Takes no new streams and closes when the last one has ended. In two steps, so that no request on its way is lost:
    * GOAWAY that announces it, a round trip, GOAWAY with the last stream taken (RFC 9113, section 6.8).

@@ -46,7 +46,7 @@ export class ReceiveWindow {
     return increment;
   }
 
-  /** What has been consumed and not announced; for the end of a connection's last stream. */
+  /** Gives back to the budget what the window has grown by; for the end of its connection. */
   close(): void {
     this.#budget?.give(this.#size - this.#sizeInitial);
     this.#size = this.#sizeInitial;

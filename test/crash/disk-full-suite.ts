@@ -1,6 +1,5 @@
-import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { type SeededRandom, seededRandom } from "../support/seeded-random.ts";
 import { ServerProcess } from "../support/server-process.ts";
@@ -8,6 +7,7 @@ import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
 import type { CrashSuite } from "./crash-suite.ts";
 import { UploadLog } from "./crash-workload.ts";
 import { directoryProblems } from "./directory-check.ts";
+import { mount, runProgram } from "./mount.ts";
 import { comesTrue, type Findings, httpStatus, readBack, scenario, upload } from "./scenario.ts";
 
 const KIB = 1024;
@@ -65,14 +65,8 @@ async function onSmallDisk<T>(work: (mountPoint: string) => Promise<T>): Promise
   await using scratch = await makeTemporaryDirectory("disk-full");
   const mountPoint = join(scratch.path, "mount");
   mkdirSync(mountPoint);
-  execFileSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_BYTES}`, "kura-disk-full", mountPoint]);
-  try {
-    // What fills this must not fill anything else.
-    if (statSync(mountPoint).dev === statSync(dirname(mountPoint)).dev) throw new Error("tmpfs was not mounted");
-    return await work(mountPoint);
-  } finally {
-    execFileSync("umount", [mountPoint]);
-  }
+  using _ = mount(mountPoint, "-t", "tmpfs", "-o", `size=${DISK_BYTES}`, "kura-disk-full");
+  return await work(mountPoint);
 }
 
 async function fillAndFree(
@@ -145,13 +139,13 @@ async function shortWrites(random: SeededRandom, findings: Findings): Promise<nu
   const sizes = [100, 5000, 70 * KIB, 300 * KIB, 1.5 * MIB, 5 * MIB].map(Math.floor);
   for (let round = 0; round < BALLAST_COUNT; round++) {
     const limit = random.int(100 * KIB, 2 * MIB);
-    execFileSync("prlimit", ["--pid", `${server.pid}`, `--fsize=${limit}:`]);
+    runProgram("prlimit", "--pid", `${server.pid}`, `--fsize=${limit}:`);
     const wanted = Array.from({ length: UPLOADS_IN_A_ROUND }, () => random.pick(sizes));
     const limited = await upload(server, random, wanted, log);
     refused += limited.refusedCount;
     const others = [...limited.refusals.keys()].filter((code) => code !== status.RESOURCE_EXHAUSTED);
     findings.expect(others.length === 0, `refused with ${others.map((code) => status[code] ?? code).join(", ")}`);
-    execFileSync("prlimit", ["--pid", `${server.pid}`, "--fsize=unlimited:"]);
+    runProgram("prlimit", "--pid", `${server.pid}`, "--fsize=unlimited:");
     const lifted = await upload(server, random, wanted, log);
     findings.expect(lifted.refusedCount === 0, `${lifted.refusedCount} uploads refused after the limit was lifted`);
     resumed += wanted.length - lifted.refusedCount;

@@ -1,8 +1,9 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { RequiredProgram } from "../support/debian-packages.ts";
+import { assertMountPoint, mount, runProgram } from "./mount.ts";
 
 export const LOOP_PROGRAMS: readonly RequiredProgram[] = [
   { program: "mkfs.ext4", packages: ["e2fsprogs"] },
@@ -27,32 +28,31 @@ const SHUTDOWN_SCRIPT = [
  */
 export class LoopFileSystem implements Disposable {
   readonly mountPoint: string;
-  private readonly backing: string;
   private readonly image: string;
-  private mounted = false;
+  private readonly backing: Disposable;
+  private mounted: Disposable | undefined;
 
-  private constructor(directory: string) {
-    this.backing = join(directory, "backing");
-    this.image = join(this.backing, "image");
-    this.mountPoint = join(directory, "mount");
+  private constructor(mountPoint: string, image: string, backing: Disposable) {
+    this.mountPoint = mountPoint;
+    this.image = image;
+    this.backing = backing;
   }
 
   static make(directory: string): LoopFileSystem {
-    const made = new LoopFileSystem(directory);
-    mkdirSync(made.mountPoint);
-    mkdirSync(made.backing);
-    run("mount", "-t", "tmpfs", "-o", `size=${IMAGE_BYTES}`, "kura-power", made.backing);
+    const [mountPoint, backingPoint] = [join(directory, "mount"), join(directory, "backing")];
+    for (const path of [mountPoint, backingPoint]) mkdirSync(path);
+    const backing = mount(backingPoint, "-t", "tmpfs", "-o", `size=${IMAGE_BYTES}`, "kura-power");
+    const made = new LoopFileSystem(mountPoint, join(backingPoint, "image"), backing);
     writeFileSync(made.image, "");
     truncateSync(made.image, IMAGE_BYTES);
-    run("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", made.image);
+    runProgram("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", made.image);
     made.mount();
     return made;
   }
 
   /** Replays the journal as a boot after a power cut does. */
   mount(): void {
-    run("mount", "-o", "loop,noatime", this.image, this.mountPoint);
-    this.mounted = true;
+    this.mounted = mount(this.mountPoint, "-o", "loop,noatime", this.image);
   }
 
   /**
@@ -62,9 +62,7 @@ export class LoopFileSystem implements Disposable {
    */
   async armPowerCut(): Promise<() => Promise<void>> {
     // What this does to a file system is not to be done to the one that the machine runs on.
-    if (!this.mounted || statSync(this.mountPoint).dev === statSync(dirname(this.mountPoint)).dev) {
-      throw new Error(`${this.mountPoint} is not a file system of its own`);
-    }
+    assertMountPoint(this.mountPoint);
     const child = spawn("perl", ["-e", SHUTDOWN_SCRIPT, this.mountPoint], { stdio: ["pipe", "pipe", "inherit"] });
     const ended = once(child, "close");
     await once(child.stdout, "data");
@@ -76,16 +74,12 @@ export class LoopFileSystem implements Disposable {
   }
 
   unmount(): void {
-    run("umount", this.mountPoint);
-    this.mounted = false;
+    this.mounted?.[Symbol.dispose]();
+    this.mounted = undefined;
   }
 
   [Symbol.dispose](): void {
-    if (this.mounted) this.unmount();
-    run("umount", this.backing);
+    this.unmount();
+    this.backing[Symbol.dispose]();
   }
-}
-
-function run(program: string, ...rest: string[]): void {
-  execFileSync(program, rest, { stdio: ["ignore", "ignore", "inherit"] });
 }

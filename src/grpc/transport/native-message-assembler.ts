@@ -99,7 +99,8 @@ export class MessageAssembler {
         const fault = this.#judge();
         if (fault !== undefined) return fault;
       }
-      if (this.#prefixBytes === 0) continue;
+      // An empty message is complete by now; of any other, a byte may yet have to come.
+      if (this.#prefixBytes === 0 || at === end) continue;
       const take = Math.min(end - at, this.#messageBytes + MESSAGE_PREFIX_BYTES - this.pendingBytes);
       if (take === this.#messageBytes) this.#emit(chunk.subarray(at, at + take), 0);
       else if (!this.#keep(chunk, at, at + take)) return "budgetSpent";

@@ -130,6 +130,8 @@ export interface LoadedIndex {
   readonly checkpointBytes: number;
   /** Segments of which the checkpoint has seen more than is there: their tail was damaged. */
   readonly shortened: ReadonlySet<number>;
+  /** Segments that could not be read now: a checkpoint must not claim to cover them. */
+  readonly unread: ReadonlySet<number>;
   readonly warnings: string[];
 }
 
@@ -149,6 +151,7 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
     context.index.reserve(countRecords(request.own) + countRecords(request.foreign) / context.shardCount);
   }
   const shortened = new Set<number>();
+  const unread = new Set<number>();
   let isReading = false;
   for (const summary of all) {
     const { segmentId, nonce, endOffset } = summary;
@@ -164,10 +167,11 @@ export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIn
       loadRecords(context, segmentId, from);
     } catch (error) {
       // A segment that cannot be read is a miss for what it holds, not a reason to serve nothing (H8).
+      unread.add(segmentId);
       warnings.push(`segment ${segmentId} could not be read: ${errorCode(error) ?? String(error)}`);
     }
   }
-  return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, shortened, warnings };
+  return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, shortened, unread, warnings };
 }
 
 function countRecords(segments: readonly SegmentSummary[]): number {

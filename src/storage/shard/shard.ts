@@ -47,13 +47,15 @@ export class Shard {
   /** Fills the index and takes hold of the shard's segments. */
   load(request: LoadRequest): LoadResult {
     this.nextSequence = request.firstSequence;
-    const { foreign } = request;
-    for (const { segmentId, nonce, endOffset } of foreign) this.foreign.set(segmentId, { segmentId, nonce, endOffset });
     const loaded = loadIndex(this.context, request);
+    for (const { segmentId, nonce, endOffset } of request.foreign) {
+      this.foreign.set(segmentId, { segmentId, nonce, endOffset: loaded.unread.has(segmentId) ? 0 : endOffset });
+    }
     this.checkpointFileBytes = loaded.checkpointBytes;
     this.context.ledger.charge(loaded.checkpointBytes);
     this.context.stats.set("checkpointBytes", loaded.checkpointBytes);
-    for (const { segmentId, nonce, endOffset, accountedBytes, createdAtMs } of request.own) {
+    for (const { segmentId, nonce, accountedBytes, createdAtMs, ...found } of request.own) {
+      const endOffset = loaded.unread.has(segmentId) ? 0 : found.endOffset;
       this.segments.hold(segmentId, { nonce, endOffset, accountedBytes, createdAtMs, heldSinceSeconds: 0 });
     }
     const writer = resumeNewest(this.context, request, loaded);

@@ -107,6 +107,26 @@ describe("MessageAssembler", () => {
     );
   });
 
+  test.each([1, 4, 5, 6, 5000, 16_384])(
+    "messages longer than are stitched come out as they were in frames of %i",
+    (bytes) => {
+      const sent = [80_000, 1, 70_000, 0, 65_537].map((size, index) => Buffer.alloc(size, index + 1));
+      const sink = new CollectingSink(false);
+      const { assembler } = assemblerFor(sink);
+      // The first frame ends with the first prefix.
+      const body = Buffer.concat(sent.map((message) => framed(message)));
+      for (const part of [body.subarray(0, 5), body.subarray(5)]) {
+        for (const { chunk, ranges } of received(part, [bytes], 4)) {
+          for (const [start, end] of ranges) expect(assembler.push(chunk, start, end)).toBeUndefined();
+          expect(assembler.releaseView()).toBeUndefined();
+          chunk.fill(0xee);
+        }
+      }
+      expect(sink.messages.map(({ length }) => length / 2)).toEqual(sent.map(({ length }) => length));
+      expect(sink.messages.every((message, index) => message === sent[index]?.toString("hex"))).toBe(true);
+    },
+  );
+
   test("a message that goes on behind the next frame's header stays a view of its chunk", () => {
     const views: Buffer[] = [];
     const { assembler } = assemblerFor({

@@ -41,7 +41,9 @@ export class ServerProcess implements AsyncDisposable {
   private constructor(options: ServerProcessOptions) {
     const [program = "", ...rest] = [...(options.wrapper ?? []), process.execPath, ...commandLine(options)];
     const env = { ...process.env, ...options.environment };
-    this.#child = spawn(program, rest, { cwd: REPOSITORY, env, stdio: ["ignore", "pipe", "pipe"] });
+    // As `npm start` sets it.
+    const environment = { ...env, MALLOC_ARENA_MAX: "2" };
+    this.#child = spawn(program, rest, { cwd: REPOSITORY, env: environment, stdio: ["ignore", "pipe", "pipe"] });
     if (this.#child.pid === undefined) throw new Error(`the server could not be started with ${process.execPath}`);
     this.pid = this.#child.pid;
     this.#killAtExit = () => void this.#child.kill("SIGKILL");
@@ -163,7 +165,15 @@ export class ServerProcess implements AsyncDisposable {
 }
 
 function commandLine(options: ServerProcessOptions): string[] {
-  const line = ["--disable-warning=ExperimentalWarning", "src/main.ts", "--port", "0", "--dir", options.directory];
+  const line = [
+    "--max-semi-space-size=4",
+    "--disable-warning=ExperimentalWarning",
+    "src/main.ts",
+    "--port",
+    "0",
+    "--dir",
+    options.directory,
+  ];
   line.push("--max-size", options.maxSize ?? "4GiB", "--durability", options.durability ?? "commit");
   if (options.shards !== undefined) line.push("--shards", `${options.shards}`);
   return [...line, ...(options.extraArguments ?? [])];

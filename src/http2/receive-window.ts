@@ -1,11 +1,14 @@
 import type { ByteBudget } from "./byte-budget.ts";
 
+/** Rarer updates leave a fast sender on a long line idle for part of each round trip. */
+const ANNOUNCED_SHARE = 4;
+
 /**
  * What the peer may still send (RFC 9113, section 5.2), for a stream or a whole connection:
  *
  *     ├────────── size ──────────────────────────────────────┤
  *     │ received, waits to be consumed │ consumed │ available │
- *                                        announced together once they are a half
+ *                                        announced together once they are a quarter
  *
  * It begins small and doubles up to `sizeMax` as long as the consumer keeps up, so that a fast upload over a long line
  * gets a large window, and one that nobody reads holds little memory.
@@ -39,7 +42,7 @@ export class ReceiveWindow {
   /** @returns the increment to announce now; 0: it is not worth a frame yet. */
   consume(bytes: number): number {
     this.#consumed += bytes;
-    if (this.#consumed * 2 < this.#size) return 0;
+    if (this.#consumed * ANNOUNCED_SHARE < this.#size) return 0;
     const increment = this.#consumed + this.#growth();
     this.#consumed = 0;
     this.#available += increment;

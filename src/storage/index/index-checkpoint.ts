@@ -139,7 +139,8 @@ export function restoreCheckpoint(
   }
   try {
     const head = readHead(source, fd);
-    if (head === undefined) return undefined;
+    // Of one that is larger than the index nobody could say what is left out.
+    if (head === undefined || head.entryRows > index.entryCountMax) return undefined;
     const alive = new Set<number>();
     for (const { segmentId, nonce } of head.covered.values())
       if (nonceOf.get(segmentId) === nonce) alive.add(segmentId);

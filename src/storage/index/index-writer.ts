@@ -73,8 +73,9 @@ export class IndexWriter extends IndexReader {
     }
   }
 
-  get isFull(): boolean {
-    return this.freeEntries.length === 0 && this.entriesTouched === this.entryCountMax;
+  /** Keys that can be added. */
+  get freeCount(): number {
+    return this.freeEntries.length + this.entryCountMax - this.entriesTouched;
   }
 
   /**

@@ -83,6 +83,11 @@ function* attempt(
     if (mismatch !== undefined) return invalid(mismatch);
     // Slices of another upload of the same blob may have run in between.
     if (isPresent()) return { status: "present" };
+    // Before the file becomes a segment: one that is not in the index would take another's entry at a start.
+    const known = index.find(words, request.space);
+    if (known === undefined && index.freeCount === 0) {
+      return { status: "failed", code: "storage_full", message: "the index has no room for another entry" };
+    }
     // An adopted segment stands outside of the append order, which at a start decides between records of one key:
     // what is appended after it must come to lie in a later segment.
     if (!request.contentAddressed) segments.seal();
@@ -100,11 +105,8 @@ function* attempt(
     stats.add("appendedRecords");
     stats.add("appendedBytes", adoptedFileBytes(request.sizeBytes));
     // A value that replaces another one takes over its lease.
-    const lastUseSeconds = index.find(words, request.space)?.lastUseSeconds ?? 0;
-    if (index.publish(words, location, { verified: true, lastUseSeconds })) return { status: "stored" };
-    segments.unlink(location.segmentId);
-    context.ledger.charge(adoptedFileBytes(request.sizeBytes)); // the caller gives back the reservation
-    return { status: "failed", code: "storage_full", message: "the index has no room for another entry" };
+    index.publish(words, location, { verified: true, lastUseSeconds: known?.lastUseSeconds ?? 0 });
+    return { status: "stored" };
   } catch (error) {
     stats.add("writeFailures");
     return { status: "failed", ...writeFailure(error) };

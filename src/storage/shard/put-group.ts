@@ -46,6 +46,8 @@ export class PutGroup {
   private readonly takeSequence: () => number;
   private batch: Verified[] = [];
   private batchBytes = 0;
+  /** Keys of this group that the index does not know. */
+  private newEntries = 0;
   private appended: Appended[] = [];
   /** Positions whose record lies in a segment, acknowledged or not: its bytes stay on the ledger. */
   private readonly occupying = new Set<number>();
@@ -77,10 +79,11 @@ export class PutGroup {
     // Verified also where the blob is known: wrong bytes are told so, whatever else is in the cache.
     const verified = this.verify(position, request, words);
     if (verified === undefined) return;
+    const { index, clock } = this.context;
+    const known = index.find(words, request.space);
     if (request.contentAddressed) {
-      const known = this.context.index.find(words, request.space);
       if (known !== undefined) {
-        this.context.index.touch(known.entryNumber, leaseSeconds(this.context.clock));
+        index.touch(known.entryNumber, leaseSeconds(clock));
         this.outcomes[position] = { status: "present" };
         return;
       }
@@ -88,7 +91,18 @@ export class PutGroup {
       if (this.firstOfKey.has(name)) return;
       this.firstOfKey.set(name, position);
     }
+    if (known === undefined && !this.takeIndexEntry(position)) return;
     this.enqueue(verified, request);
+  }
+
+  /** Before the record is written: one that is on disk and not in the index would take another's entry at a start. */
+  private takeIndexEntry(position: number): boolean {
+    if (this.newEntries === this.context.index.freeCount) {
+      this.fail(position, "storage_full", "the index has no room for another entry");
+      return false;
+    }
+    this.newEntries += 1;
+    return true;
   }
 
   private verify(position: number, request: PutRequest, words: Int32Array): Verified | undefined {
@@ -198,11 +212,8 @@ export class PutGroup {
     for (const { position, words, location } of this.appended) {
       const before = index.find(words, location.space);
       const lastUseSeconds = before?.lastUseSeconds ?? 0;
-      if (index.publish(words, location, { verified: true, lastUseSeconds })) {
-        this.outcomes[position] = { status: "stored" };
-      } else {
-        this.fail(position, "storage_full", "the index has no room for another entry");
-      }
+      index.publish(words, location, { verified: true, lastUseSeconds });
+      this.outcomes[position] = { status: "stored" };
     }
     stats.add("groups");
     stats.add("groupedPuts", this.requests.length);

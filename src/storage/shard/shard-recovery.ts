@@ -1,17 +1,14 @@
-import { errorCode, type FileSystem, readFully, writeFully } from "../file-system.ts";
-import { type CheckpointSource, removeCheckpoint, restoreCheckpoint } from "../index/index-checkpoint.ts";
-import { type EntryLocation, keyWords, shardOfKey } from "../index/index-layout.ts";
-import { leaseSeconds } from "../lease-clock.ts";
+import { type FileSystem, readFully, writeFully } from "../file-system.ts";
 import { segmentPath } from "../segment/segment-file.ts";
-import { encodeFooter, FOOTER_ROW_BYTES, FOOTER_TAIL_BYTES, FooterCursor } from "../segment/segment-format.ts";
+import { encodeFooter, FOOTER_ROW_BYTES, FOOTER_TAIL_BYTES } from "../segment/segment-format.ts";
 import {
   inspectSegment,
-  readFooterTable,
   readSegmentHeader,
   type RecoveredSegment,
   recoverSegment,
 } from "../segment/segment-recovery.ts";
 import { SegmentWriter } from "../segment/segment-writer.ts";
+import type { LoadedIndex } from "./index-loading.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { LoadRequest, RecoverRequest, RecoverResult, SegmentSummary } from "./shard-protocol.ts";
 import { isDiskFull } from "./write-failure.ts";
@@ -115,104 +112,6 @@ function summarize(segmentId: number, { header, nonce, records, endOffset }: Rec
     accountedBytes: endOffset + records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES,
   };
 }
-
-export function checkpointSource({
-  fileSystem,
-  checkpointDirectory,
-  shardIndex,
-  shardCount,
-}: ShardContext): CheckpointSource {
-  return { fileSystem, directory: checkpointDirectory, shardIndex, shardCount };
-}
-
-export interface LoadedIndex {
-  readonly fromCheckpoint: number;
-  readonly checkpointBytes: number;
-  /** Segments of which the checkpoint has seen more than is there: their tail was damaged. */
-  readonly shortened: ReadonlySet<number>;
-  /** Segments that could not be read now: a checkpoint must not claim to cover them. */
-  readonly unread: ReadonlySet<number>;
-  readonly warnings: string[];
-}
-
-/**
- * Recovery, second pass: fills the index from the checkpoint and from the footers of what the checkpoint does not
- * cover, oldest segment first, so that the newest record of a key wins: ids grow with time and a shard appends to
- * one segment at a time, so id and offset order the records of a key.
- */
-export function loadIndex(context: ShardContext, request: LoadRequest): LoadedIndex {
-  const warnings: string[] = [];
-  const all = [...request.own, ...request.foreign].toSorted((a, b) => a.segmentId - b.segmentId);
-  const nonceOf = new Map(all.map(({ segmentId, nonce }) => [segmentId, nonce]));
-  const checkpoint = restoreCheckpoint(checkpointSource(context), context.index, nonceOf, leaseSeconds(context.clock));
-  const fromCheckpoint = checkpoint?.entries ?? 0;
-  if (checkpoint === undefined) {
-    removeCheckpoint(checkpointSource(context));
-    context.index.reserve(countRecords(request.own) + countRecords(request.foreign) / context.shardCount);
-  }
-  const shortened = new Set<number>();
-  const unread = new Set<number>();
-  let isReading = false;
-  for (const summary of all) {
-    const { segmentId, nonce, endOffset } = summary;
-    const covered = checkpoint?.covered.get(segmentId);
-    const coveredEnd = covered?.nonce === nonce ? covered.endOffset : 0;
-    if (coveredEnd > endOffset) shortened.add(segmentId);
-    const from = isReading ? 0 : coveredEnd;
-    if (from >= endOffset) continue;
-    // What is read lies over what the checkpoint gave, so every later segment must lie over it in turn: a segment
-    // that a failed sync ended is covered up to less than it holds, while later ones are covered whole.
-    isReading = true;
-    try {
-      loadRecords(context, segmentId, from);
-    } catch (error) {
-      // A segment that cannot be read is a miss for what it holds, not a reason to serve nothing (H8).
-      unread.add(segmentId);
-      warnings.push(`segment ${segmentId} could not be read: ${errorCode(error) ?? String(error)}`);
-    }
-  }
-  return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, shortened, unread, warnings };
-}
-
-function countRecords(segments: readonly SegmentSummary[]): number {
-  return segments.reduce((sum, { recordCount }) => sum + recordCount, 0);
-}
-
-/** Publishes the records of a segment that start at `from` or behind it and belong to this shard. */
-function loadRecords(context: ShardContext, segmentId: number, from: number): void {
-  const { fileSystem, segmentsDirectory } = context;
-  const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
-  try {
-    const sealed = inspectSegment(fileSystem, fd);
-    const table = sealed === undefined ? undefined : readFooterTable(fileSystem, fd, sealed.footer);
-    if (sealed !== undefined && table !== undefined) {
-      const cursor = new FooterCursor(table);
-      for (let row = 0; row < sealed.footer.rowCount; row += 1) {
-        cursor.moveTo(row);
-        restore(context, segmentId, from, cursor, cursor.keyWords);
-      }
-      return;
-    }
-    for (const record of recoverSegment(fileSystem, fd).records) {
-      restore(context, segmentId, from, record, keyWords(record.key));
-    }
-  } finally {
-    fileSystem.close(fd);
-  }
-}
-
-function restore(
-  context: ShardContext,
-  segmentId: number,
-  from: number,
-  { offset, space, encoding, sizeBytes, storedBytes }: Omit<EntryLocation, "segmentId">,
-  words: Int32Array,
-): void {
-  if (offset < from || shardOfKey(words, context.shardCount) !== context.shardIndex) return;
-  context.index.publish(words, { offset, space, encoding, sizeBytes, storedBytes, segmentId }, RESTORED);
-}
-
-const RESTORED = { verified: false, lastUseSeconds: 0 };
 
 /**
  * Goes on appending to the shard's newest segment while it is less than half full, so that restarts do not leave

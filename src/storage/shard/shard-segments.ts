@@ -124,7 +124,15 @@ export class ShardSegments {
   /** Makes everything appended so far durable, the directory entry of a new segment included (H2). */
   sync(): void {
     if (this.active?.isDirty === true) this.countSync(this.active, (writer) => writer.sync());
-    this.syncDirectory();
+    try {
+      this.syncDirectory();
+    } catch (error) {
+      // What the caller now reports as failed lies in this segment all the same: with no more than its header counted
+      // as covered (see `covered`), the next start and every later one finds it there.
+      this.active?.abandon();
+      this.active = undefined;
+      throw error;
+    }
   }
 
   /** Ends the active segment with its footer. The next append starts a new one. */
@@ -134,9 +142,9 @@ export class ShardSegments {
     const endOffset = writer.endOffset;
     this.countSync(writer, () => writer.seal());
     this.active = undefined;
+    this.syncDirectory();
     const held = this.held.get(writer.segmentId);
     if (held !== undefined) this.held.set(writer.segmentId, { ...held, endOffset });
-    this.syncDirectory();
   }
 
   syncDirectory(): void {

@@ -2,6 +2,7 @@ import { keyWords } from "../index/index-layout.ts";
 import { checkpointBytes, type CoveredSegment, saveCheckpoint } from "../index/index-checkpoint.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { adoptFile } from "./adoption.ts";
+import { checkpointSource, loadIndex } from "./index-loading.ts";
 import { PutGroup } from "./put-group.ts";
 import { Retention } from "./retention.ts";
 import type { ShardContext } from "./shard-context.ts";
@@ -15,7 +16,7 @@ import type {
   RetireResult,
   ScrubResult,
 } from "./shard-protocol.ts";
-import { checkpointSource, loadIndex, recoverSegments, resumeNewest } from "./shard-recovery.ts";
+import { recoverSegments, resumeNewest } from "./shard-recovery.ts";
 import { Scrub } from "./scrub.ts";
 import { ShardSegments } from "./shard-segments.ts";
 

@@ -73,7 +73,7 @@ export const setups: fc.Arbitrary<EngineSetup> = fc.record({
   segmentBytesMax: fc.constantFrom(24 * KIB, 64 * KIB),
   minLeaseSeconds: fc.constantFrom(0, 60, 3600),
   entryCountMax: fc.constantFrom(90, 400, 400),
-  slabBlocks: fc.constantFrom(1, 4, 40),
+  slabBlocks: fc.constantFrom(1, 4, 16),
   shortShare: fc.constantFrom(0, 0, 0.3),
   survival: fc.constantFrom(0, 0.5, 0.5, 0.9, 1),
 });
@@ -192,7 +192,7 @@ const weighted: { weight: number; arbitrary: fc.Arbitrary<EngineCommand> }[] = [
   { weight: 4, arbitrary: restarts },
 ];
 
-export const commandLists = fc.array(fc.oneof(...weighted), { minLength: 4, maxLength: 30, size: "max" });
+export const commandLists = fc.array(fc.oneof(...weighted), { minLength: 4, maxLength: 24, size: "max" });
 
 /** Uploads, failing syncs, and ends that show what was acknowledged: nothing else. */
 export const failingSyncLists = fc.array(

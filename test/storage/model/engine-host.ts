@@ -35,6 +35,8 @@ export class EngineHost implements Excuses {
   #struckBefore = 0;
   #powerCutsBefore = 0;
   #shardsDied = 0;
+  /** Nothing is under way: no upload, no retirement. */
+  #isQuiet = false;
   /** A power cut may undo removals: then more is there than allowed, until retirement has caught up. */
   #bytesAtStart = 0;
 
@@ -66,8 +68,8 @@ export class EngineHost implements Excuses {
   noteAbsent(name: string): void {
     this.#noteDroppedPages();
     if (this.model.mayBeAbsent(name)) return;
-    const isInterrupted = this.#struck.length > 0 || this.#shardsDied > 0;
-    if (isInterrupted && this.#liesInForeignSegment(name)) this.model.evict(name, this.nowSeconds, false);
+    const mayBeUnderWay = !this.#isQuiet || this.#struck.length > 0 || this.#shardsDied > 0;
+    if (mayBeUnderWay && this.#liesInForeignSegment(name)) this.model.evict(name, this.nowSeconds, false);
     this.model.observeAbsent(name, this.readsFailed);
   }
 
@@ -173,11 +175,13 @@ export class EngineHost implements Excuses {
     if (!life.isOver) await life.idle();
     if (life.isOver) return;
     this.#noteDroppedPages();
+    this.#isQuiet = true;
     this.#checkPresence();
+    this.#isQuiet = false;
     this.#checkRoom(heldUploads);
   }
 
-  /** Its shard may have given it up while another one, which had its own keys to take out, died. */
+  /** Its shard has given it up, and another one, which has its own keys to take out, is about to or has died. */
   #liesInForeignSegment(name: string): boolean {
     return this.#files.segments().some(({ recovered: { header, records } }) => {
       return header?.shardCount !== this.shardCount && records.some((record) => nameOfRecord(record) === name);

@@ -36,3 +36,8 @@ export function noFigures(): RunFigures {
     cleanCloses: 0,
   };
 }
+
+/** Adds `figures` to `sum`. */
+export function addFigures(sum: RunFigures, figures: RunFigures): void {
+  for (const name of Object.keys(sum) as (keyof RunFigures)[]) sum[name] += figures[name];
+}

@@ -1,20 +1,51 @@
-/** `npm run test:model -- --seeds 10000 --from 1`: the model test over many seeds; a failing one is shrunk and printed. */
+/** `npm run test:model -- --seeds 10000 --from 1 --mode any`: see run-engine-model.ts. `--seed S` replays one. */
+import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
-import { runSeed } from "./run-engine-model.ts";
+import { addFigures, noFigures, type RunFigures } from "./run-figures.ts";
+import { type ModelMode, runSeed } from "./run-engine-model.ts";
+
+const MODES: readonly ModelMode[] = ["any", "failing syncs"];
+const PROGRESS_SEEDS = 250;
 
 const { values } = parseArgs({
-  options: { seeds: { type: "string", default: "1000" }, from: { type: "string", default: "1" } },
+  options: {
+    seeds: { type: "string", default: "1000" },
+    from: { type: "string", default: `${randomInt(2 ** 30)}` },
+    seed: { type: "string" },
+    mode: { type: "string", default: "any" },
+  },
 });
-const from = Number(values.from);
-const to = from + Number(values.seeds);
-let passed = 0;
-let failed = 0;
-for (let seed = from; seed < to; seed += 1) {
-  const { failure } = await runSeed(seed);
-  if (failure === undefined) passed += 1;
-  else failed += 1;
-  if (failure !== undefined) console.log(failure);
-  if ((passed + failed) % 500 === 0) console.log(`${passed + failed} of ${to - from} seeds, ${failed} failed`);
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+
+const mode = MODES.find((known) => known === values.mode);
+if (mode === undefined) throw new RangeError(`--mode: expected one of ${MODES.join(", ")}, got ${values.mode}`);
+const from = Number(values.seed ?? values.from);
+const count = values.seed === undefined ? Number(values.seeds) : 1;
+
+function show(figures: RunFigures): string {
+  return Object.entries(figures)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+
+console.log(`${count} seeds from ${from}, mode ${mode}`);
+const startMs = performance.now();
+const sum = noFigures();
+let failed = 0;
+for (let done = 0; done < count;) {
+  const { seed, figures, failure } = await runSeed(from + done, mode);
+  done += 1;
+  addFigures(sum, figures);
+  if (failure !== undefined) {
+    failed += 1;
+    console.log(`${failure}\nreplay: npm run test:model -- --seed ${seed} --mode "${mode}"`);
+  }
+  if (done % PROGRESS_SEEDS === 0) {
+    const msPerSeed = (performance.now() - startMs) / done;
+    console.log(`${done} of ${count}: ${failed} failed, ${msPerSeed.toFixed(1)} ms a seed`);
+  }
+}
+console.log(show(sum));
+console.log(`${count - failed} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);

@@ -168,6 +168,13 @@ export function removeQuietly(fileSystem: FileSystem, path: string): void {
   }
 }
 
+/** A want of descriptors or memory: it passes, and says nothing of the file (HAZARDS H9). */
+export function isPassing(error: unknown): boolean {
+  return PASSING.has(errorCode(error));
+}
+
+const PASSING: ReadonlySet<string | undefined> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
+
 /** The `code` of an error from the file system (`ENOSPC`, `ENOENT`, ...), or undefined. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

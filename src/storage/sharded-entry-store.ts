@@ -4,7 +4,7 @@ import type { ByteRange, EntryContent, EntryStore, StagedEntry, StageOptions } f
 import type { Clock } from "../clock.ts";
 import type { EngineOptions, EngineSizes } from "./engine-options.ts";
 import type { DiskLedger } from "./disk-ledger.ts";
-import { errorCode, type FileSystem } from "./file-system.ts";
+import { type FileSystem, isPassing } from "./file-system.ts";
 import { keyWords, shardOfKey } from "./index/index-layout.ts";
 import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -60,8 +60,6 @@ export interface EngineStats {
   readonly shards: readonly (ShardStatsSnapshot & { entries: number; callsInFlight: number })[];
 }
 
-/** Nothing is wrong with the segment (HAZARDS H9). */
-const PASSING_OPEN_ERRORS: ReadonlySet<string | undefined> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 /** A location that moved while it was being opened is looked up again, this often at the most. */
 const LOOKUP_ATTEMPTS = 4;
 
@@ -121,7 +119,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
         pinned = await this.parts.readers.pin(found.segmentId);
       } catch (error) {
         // Retired between the look-up and the open: the entry is gone by now, or points to the copy.
-        if (PASSING_OPEN_ERRORS.has(errorCode(error)))
+        if (isPassing(error))
           throw new CacheError("resource_exhausted", "no file descriptor is free", { retryAfterMs: 1000 });
         if (attempt === LOOKUP_ATTEMPTS - 1) this.quarantine(key, found);
         continue;

@@ -1,3 +1,4 @@
+import { isPassing } from "../file-system.ts";
 import { keyWords } from "../index/index-layout.ts";
 import { checkRecord } from "../segment/record-check.ts";
 import { segmentPath } from "../segment/segment-file.ts";
@@ -68,7 +69,7 @@ export class Scrub {
         fileSystem.close(fd);
       }
     } catch {
-      // Retired or unreadable: its records are found missing when they are asked for.
+      // Retired, unreadable, or out of descriptors: its records are checked when they are asked for.
     }
     return true;
   }
@@ -96,8 +97,9 @@ export class Scrub {
       } finally {
         fileSystem.close(fd);
       }
-    } catch {
-      return false;
+    } catch (error) {
+      // Nothing was seen to be wrong with it: the next round looks again (H9).
+      return isPassing(error);
     }
   }
 }

@@ -37,8 +37,11 @@ export class BlobUpload {
     this.#staged = writeOffset > 0 ? this.#claim.resume() : this.#claim.begin(await stage());
   }
 
-  /** @throws {CacheError} invalid_argument; what staging throws. */
-  async take(message: WriteRequest): Promise<void> {
+  /**
+   * @returns a promise only where staging has to be waited for: most messages go to memory.
+   * @throws {CacheError} invalid_argument; what staging throws.
+   */
+  take(message: WriteRequest): Promise<void> | void {
     this.#check(message);
     const staged = this.#requireStaged();
     const { sizeBytes } = this.#digest;
@@ -50,7 +53,7 @@ export class BlobUpload {
     const repeatedBytes = staged.bytesStaged - this.#offset;
     this.#offset = end;
     if (repeatedBytes >= message.data.length) return;
-    await this.#write(staged, message.data.subarray(repeatedBytes));
+    return this.#write(staged, repeatedBytes === 0 ? message.data : message.data.subarray(repeatedBytes));
   }
 
   /**
@@ -90,15 +93,27 @@ export class BlobUpload {
     }
   }
 
-  async #write(staged: StagedBlob, bytes: Uint8Array): Promise<void> {
+  #write(staged: StagedBlob, bytes: Uint8Array): Promise<void> | void {
+    let written: Promise<void> | void;
     try {
-      await staged.write(bytes);
+      written = staged.write(bytes);
+    } catch (error) {
+      this.#claim.drop();
+      throw error;
+    }
+    if (written !== undefined) return this.#written(written);
+    if (this.#claim.hasOutgrown) return this.#claim.dropEarlier();
+  }
+
+  async #written(written: Promise<void>): Promise<void> {
+    try {
+      await written;
     } catch (error) {
       // What was taken of the chunk is not known.
       this.#claim.drop();
       throw error;
     }
-    await this.#claim.dropOutgrown();
+    if (this.#claim.hasOutgrown) await this.#claim.dropEarlier();
   }
 
   #requireStaged(): StagedBlob {

@@ -17,7 +17,7 @@ import { bindService } from "./proto-services.ts";
 import { RequestReader } from "./request-reader.ts";
 import { type BlobName, type UploadName, formatUploadName, parseBlobName, parseUploadName } from "./resource-name.ts";
 import { ResumableUploads, type UploadClaim } from "./resumable-uploads.ts";
-import type { BoundMethod, CallContext } from "./transport/handler.ts";
+import type { BoundMethod, CallContext, RequestStream } from "./transport/handler.ts";
 
 export interface ByteStreamOptions {
   readonly blobs: BlobStore;
@@ -81,7 +81,7 @@ export class ByteStreamService {
     }
   }
 
-  async write(messages: AsyncIterable<WriteRequest>, call: CallContext): Promise<WriteResponse> {
+  async write(messages: RequestStream<WriteRequest>, call: CallContext): Promise<WriteResponse> {
     using requests = new RequestReader(messages, {
       signal: call.signal,
       idleMsMax: this.#writeIdleMsMax,
@@ -119,9 +119,13 @@ export class ByteStreamService {
       do {
         if (await this.#isPresent(name.digest)) return claim.drop();
         if (message === first) await upload.begin(message.write_offset, () => this.#stage(name.digest, claim, signal));
-        await upload.take(message);
-        if (message.data.length > 0) requests.noteProgress();
-        if (message.finish_write) return await upload.finish(requests);
+        // Everything that is here in one go: a promise for each message costs more than its bytes.
+        for (; message !== undefined; message = requests.takeReady()) {
+          const taking = upload.take(message);
+          if (taking !== undefined) await taking;
+          if (message.data.length > 0) requests.noteProgress();
+          if (message.finish_write) return await upload.finish(requests);
+        }
         message = await requests.next();
       } while (message !== undefined);
       throw new CacheError("invalid_argument", "finish_write: expected it before the end of the stream");
@@ -142,8 +146,12 @@ export class ByteStreamService {
   }
 
   /** The answer relies on the blob, so that it is used now: its lease is renewed. */
-  async #isPresent(digest: Digest): Promise<boolean> {
-    return this.#blobs.peek(digest) && (await this.#blobs.findMissing([digest])).length === 0;
+  #isPresent(digest: Digest): Promise<boolean> | boolean {
+    return this.#blobs.peek(digest) && this.#renew(digest);
+  }
+
+  async #renew(digest: Digest): Promise<boolean> {
+    return (await this.#blobs.findMissing([digest])).length === 0;
   }
 
   #checkBlobLimit({ sizeBytes }: Digest): void {

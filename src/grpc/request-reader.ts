@@ -1,5 +1,6 @@
 import { CacheError } from "../cache/cache-error.ts";
 import type { Timer, Timers } from "../timers.ts";
+import type { RequestStream } from "./transport/handler.ts";
 
 export interface RequestReaderOptions {
   /** The call's: aborting it ends the wait for the next message. */
@@ -15,18 +16,26 @@ export interface RequestReaderOptions {
  * the stream is the transport's to discard.
  */
 export class RequestReader<Request> implements Disposable {
+  readonly #stream: RequestStream<Request>;
   readonly #requests: AsyncIterator<Request>;
   readonly #signal: AbortSignal;
   readonly #idleTimer: Timer;
   #interruption: CacheError | undefined;
   #rejectPending: ((error: CacheError) => void) | undefined;
 
-  constructor(requests: AsyncIterable<Request>, { signal, idleMsMax, timers }: RequestReaderOptions) {
+  constructor(requests: RequestStream<Request>, { signal, idleMsMax, timers }: RequestReaderOptions) {
+    this.#stream = requests;
     this.#requests = requests[Symbol.asyncIterator]();
     this.#signal = signal;
     this.#idleTimer = timers.start(idleMsMax, () => this.#onIdle(idleMsMax));
     signal.addEventListener("abort", this.#onAbort);
     if (signal.aborted) this.#onAbort();
+  }
+
+  /** @see RequestStream.takeReady @throws {CacheError} of the first interruption. */
+  takeReady(): Request | undefined {
+    if (this.#interruption !== undefined) throw this.#interruption;
+    return this.#stream.takeReady();
   }
 
   /**

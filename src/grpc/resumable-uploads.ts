@@ -166,10 +166,9 @@ export class UploadClaim {
     return staged;
   }
 
-  /** To be called after each write: the earlier bytes go once they are the fewer. */
-  async dropOutgrown(): Promise<void> {
-    if (this.#earlier === undefined || this.#earlier.bytesStaged > (this.#current?.bytesStaged ?? 0)) return;
-    await this.dropEarlier();
+  /** Whether the earlier bytes are the fewer: after each write, that is when they are to be dropped. */
+  get hasOutgrown(): boolean {
+    return this.#earlier !== undefined && this.#earlier.bytesStaged <= (this.#current?.bytesStaged ?? 0);
   }
 
   async dropEarlier(): Promise<void> {

@@ -1,5 +1,7 @@
+import type { RequestStream as HandlerRequests } from "../../src/grpc/transport/handler.ts";
+
 /** A client stream driven by the test: messages arrive when it sends them. Nothing is lost where nobody reads yet. */
-export class RequestStream<Request> implements AsyncIterable<Request> {
+export class RequestStream<Request> implements HandlerRequests<Request> {
   readonly #arrived: Request[] = [];
   #waiting: PromiseWithResolvers<IteratorResult<Request>> | undefined;
   #isEnded = false;
@@ -21,6 +23,11 @@ export class RequestStream<Request> implements AsyncIterable<Request> {
   fail(error: Error): void {
     this.#failure = error;
     this.#settle();
+  }
+
+  takeReady(): Request | undefined {
+    if (this.#arrived.length > 0) this.taken++;
+    return this.#arrived.shift();
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Request> {

@@ -1,5 +1,5 @@
 import { CacheError } from "../../cache/cache-error.ts";
-import type { BoundMethod, CallContext } from "./handler.ts";
+import type { BoundMethod, CallContext, RequestStream } from "./handler.ts";
 
 export type EncodedResponse = Buffer | readonly Buffer[];
 
@@ -75,7 +75,7 @@ async function awaitOnlyRequest(wire: CallWire, taken: unknown): Promise<unknown
 const ITERATION_END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** Not a generator: `return()` has to get through while a `next()` is pending. */
-class Requests implements AsyncIterable<unknown>, AsyncIterator<unknown, undefined> {
+class Requests implements RequestStream<unknown>, AsyncIterator<unknown, undefined> {
   readonly #wire: CallWire;
 
   constructor(wire: CallWire) {
@@ -84,6 +84,10 @@ class Requests implements AsyncIterable<unknown>, AsyncIterator<unknown, undefin
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  takeReady(): unknown {
+    return this.#wire.take();
   }
 
   next(): Promise<IteratorResult<unknown, undefined>> {

@@ -17,13 +17,22 @@ export interface CallContext {
 export type UnaryHandler<Request, Response> = (request: Request, call: CallContext) => Promise<Response>;
 /** The transport honours back-pressure between yields and calls `return()` when the client goes away. */
 export type ServerStreamHandler<Request, Response> = (request: Request, call: CallContext) => AsyncIterable<Response>;
+/** The requests of a client stream, as they come. */
+export interface RequestStream<Request> extends AsyncIterable<Request> {
+  /**
+   * The next request where it is here already, which spares a promise; undefined where it has to be waited for, or
+   * where there is none. Not to be called while a `next()` is pending.
+   * @throws the reason where the call is aborted, and what decoding throws.
+   */
+  takeReady(): Request | undefined;
+}
 /** A handler may return before the last request was read: the transport then ends the call and discards the rest. */
 export type ClientStreamHandler<Request, Response> = (
-  requests: AsyncIterable<Request>,
+  requests: RequestStream<Request>,
   call: CallContext,
 ) => Promise<Response>;
 export type DuplexHandler<Request, Response> = (
-  requests: AsyncIterable<Request>,
+  requests: RequestStream<Request>,
   call: CallContext,
 ) => AsyncIterable<Response>;
 

@@ -150,7 +150,8 @@ export class StagedUpload implements StagedEntry {
     try {
       outcome = await this.shard.call("put", {
         space: key.space,
-        key: key.bytes,
+        // A copy of its own: a message to a thread carries the whole of what a view looks at, here Node's pool.
+        key: new Uint8Array(key.bytes),
         contentAddressed: isContentAddressed(key),
         sizeBytes: staged,
         source,

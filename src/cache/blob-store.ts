@@ -21,7 +21,7 @@ export interface BlobStore {
    */
   get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined>;
   /** Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`. */
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob>;
+  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob;
   /** Stores a small blob in one step. @throws {CacheError} invalid_argument where hash or size differ. */
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
 }

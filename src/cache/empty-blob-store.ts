@@ -31,7 +31,7 @@ export class EmptyBlobStore implements BlobStore {
     return EMPTY_CONTENT;
   }
 
-  async stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> {
+  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
     return isEmptyDigest(digest) ? new EmptyStagedBlob(digest) : this.#inner.stage(digest, signal);
   }
 
@@ -65,6 +65,10 @@ class EmptyStagedBlob implements StagedBlob {
 
   write(chunk: Uint8Array): void {
     refuseBytes(chunk);
+  }
+
+  tryWrite(chunk: Uint8Array): boolean {
+    return chunk.length === 0;
   }
 
   async commit(): Promise<void> {

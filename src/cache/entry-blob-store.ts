@@ -34,7 +34,7 @@ export class EntryBlobStore implements BlobStore {
     return this.#entries.get(casKey(digest), range);
   }
 
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> {
+  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
     return this.#entries.stage(casKey(digest), signal === undefined ? {} : { signal });
   }
 

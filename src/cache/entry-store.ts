@@ -32,6 +32,11 @@ export interface StagedEntry {
    */
   write(chunk: Uint8Array): Promise<void> | void;
   /**
+   * Copies the chunk to memory where that can be done at once. @returns false where nothing was taken: it is `write`
+   * then that takes it, or says why not.
+   */
+  tryWrite(chunk: Uint8Array): boolean;
+  /**
    * Hands the bytes over to the engine and resolves once the entry is visible and, at durability `commit`, on disk.
    * Whether it resolves or throws, nothing stays staged.
    * @throws {CacheError} invalid_argument where size or hash differ from the key.
@@ -67,7 +72,7 @@ export interface EntryStore {
    * Starts an upload. Waits a bounded time for staging room.
    * @throws {CacheError} resource_exhausted when there was none.
    */
-  stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry>;
+  stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry> | StagedEntry;
   /** Stores a small value in one step; replaces the one before where the space is not content-addressed. */
   put(key: EntryKey, bytes: Uint8Array): Promise<void>;
 }

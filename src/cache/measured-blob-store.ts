@@ -31,8 +31,10 @@ export class MeasuredBlobStore implements BlobStore {
     return content;
   }
 
-  async stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> {
-    return new MeasuredStagedBlob(await this.#inner.stage(digest, signal), this.#meter);
+  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
+    const measured = (staged: StagedBlob): StagedBlob => new MeasuredStagedBlob(staged, this.#meter);
+    const staging = this.#inner.stage(digest, signal);
+    return staging instanceof Promise ? staging.then(measured) : measured(staging);
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -60,6 +62,10 @@ class MeasuredStagedBlob implements StagedBlob {
 
   write(chunk: Uint8Array): Promise<void> | void {
     return this.#inner.write(chunk);
+  }
+
+  tryWrite(chunk: Uint8Array): boolean {
+    return this.#inner.tryWrite(chunk);
   }
 
   async commit(): Promise<void> {

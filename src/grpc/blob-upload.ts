@@ -5,6 +5,8 @@ import type { WriteRequest } from "./byte-stream-messages.ts";
 import type { RequestReader } from "./request-reader.ts";
 import type { UploadClaim } from "./resumable-uploads.ts";
 
+const NO_BYTES = Buffer.alloc(0);
+
 /**
  * The bytes of one `ByteStream.Write` on their way into staging. Where a message contradicts the stream, the call
  * fails and what was staged stays for a later stream; where the bytes themselves are wrong, nothing is kept.
@@ -28,13 +30,36 @@ export class BlobUpload {
    * it goes on with the bytes of the earlier stream.
    * @throws {CacheError} invalid_argument for an offset past what is committed; what `stage` throws.
    */
-  async begin(writeOffset: number, stage: () => Promise<StagedBlob>): Promise<void> {
+  begin(writeOffset: number, stage: () => Promise<StagedBlob> | StagedBlob): Promise<void> | void {
     const committedBytes = this.#claim.bytesCommitted;
     if (writeOffset < 0 || writeOffset > committedBytes) {
       throw new CacheError("invalid_argument", `write_offset: expected 0 to ${committedBytes}, got ${writeOffset}`);
     }
     this.#offset = writeOffset;
-    this.#staged = writeOffset > 0 ? this.#claim.resume() : this.#claim.begin(await stage());
+    if (writeOffset > 0) {
+      this.#staged = this.#claim.resume();
+      return;
+    }
+    const staging = stage();
+    if (staging instanceof Promise) return staging.then((staged) => this.#begin(staged));
+    this.#begin(staging);
+  }
+
+  /**
+   * Takes a message whose bytes go to memory, in place. @returns false where there is something left of it, which is
+   * then {@link take}'s: whatever is wrong with it, and its end.
+   */
+  tryTake(message: WriteRequest): boolean {
+    const { data, write_offset, finish_write, resource_name } = message;
+    const staged = this.#staged;
+    const end = this.#offset + data.length;
+    const isNext = staged !== undefined && write_offset === this.#offset && staged.bytesStaged === write_offset;
+    const isExpected = isNext && (resource_name === "" || resource_name === this.#resourceName);
+    if (!isExpected || end > this.#digest.sizeBytes || this.#claim.hasEarlier || !staged.tryWrite(data)) return false;
+    this.#offset = end;
+    message.write_offset = end;
+    message.data = NO_BYTES;
+    return !finish_write;
   }
 
   /**
@@ -82,6 +107,10 @@ export class BlobUpload {
     if (hasTrailingMessage) {
       throw new CacheError("invalid_argument", "finish_write: expected no message after it, got one");
     }
+  }
+
+  #begin(staged: StagedBlob): void {
+    this.#staged = this.#claim.begin(staged);
   }
 
   #check({ resource_name, write_offset }: WriteRequest): void {

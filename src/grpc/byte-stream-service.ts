@@ -87,7 +87,8 @@ export class ByteStreamService {
       idleMsMax: this.#writeIdleMsMax,
       timers: this.#timers,
     });
-    const first = await requests.next();
+    // Nothing is waited for that is here: the bytes behind the first message are in the chunk that it came with.
+    const first = requests.takeReady() ?? (await requests.next());
     if (first === undefined) throw new CacheError("invalid_argument", "resource_name: expected a message, got none");
     checkHeader(first.resource_name, call);
     const name = parseUploadName(first.resource_name);
@@ -95,7 +96,8 @@ export class ByteStreamService {
     checkIdentity(name);
     this.#checkBlobLimit(digest);
     // Before anything is staged. This is also how the empty blob is accepted, which is always present.
-    if (!(await this.#isPresent(digest))) await this.#receive(requests, first, name, call.signal);
+    const isPresent = this.#isPresent(digest);
+    if (isPresent === false || !(await isPresent)) await this.#receive(requests, first, name, call.signal);
     return { committed_size: digest.sizeBytes };
   }
 
@@ -112,19 +114,25 @@ export class ByteStreamService {
 
   /** Resolves once the blob is present, by this upload or by another. */
   async #receive(requests: RequestReader<WriteRequest>, first: WriteRequest, name: UploadName, signal: AbortSignal) {
-    const claim = await this.#uploads.claim(uploadKey(name), (error) => requests.interrupt(error), signal);
+    const claiming = this.#uploads.claim(uploadKey(name), (error) => requests.interrupt(error), signal);
+    const claim = claiming instanceof Promise ? await claiming : claiming;
     try {
       const upload = new BlobUpload(first.resource_name, name.digest, claim);
       let message: WriteRequest | undefined = first;
       do {
-        if (await this.#isPresent(name.digest)) return claim.drop();
-        if (message === first) await upload.begin(message.write_offset, () => this.#stage(name.digest, claim, signal));
+        const isPresent = this.#isPresent(name.digest);
+        if (isPresent !== false && (await isPresent)) return claim.drop();
+        if (message === first) {
+          const beginning = upload.begin(message.write_offset, () => this.#stage(name.digest, claim, signal));
+          if (beginning !== undefined) await beginning;
+        }
         // Everything that is here in one go: a promise for each message costs more than its bytes.
         for (; message !== undefined; message = requests.takeReady()) {
           const taking = upload.take(message);
           if (taking !== undefined) await taking;
           if (message.data.length > 0) requests.noteProgress();
           if (message.finish_write) return await upload.finish(requests);
+          if (message === first) requests.offerTo((next) => this.#takeInPlace(upload, next, requests));
         }
         message = await requests.next();
       } while (message !== undefined);
@@ -134,10 +142,27 @@ export class ByteStreamService {
     }
   }
 
+  #takeInPlace(upload: BlobUpload, message: WriteRequest, requests: RequestReader<WriteRequest>): boolean {
+    const { length } = message.data;
+    const isTaken = upload.tryTake(message);
+    if (message.data.length < length) requests.noteProgress();
+    return isTaken;
+  }
+
+  #stage(digest: Digest, claim: UploadClaim, signal: AbortSignal): Promise<StagedBlob> | StagedBlob {
+    const staging = this.#blobs.stage(digest, signal);
+    return staging instanceof Promise ? this.#staged(staging, digest, claim, signal) : staging;
+  }
+
   /** Staging that is full of uploads which nobody writes any more must not keep out one that somebody does. */
-  async #stage(digest: Digest, claim: UploadClaim, signal: AbortSignal): Promise<StagedBlob> {
+  async #staged(
+    staging: Promise<StagedBlob>,
+    digest: Digest,
+    claim: UploadClaim,
+    signal: AbortSignal,
+  ): Promise<StagedBlob> {
     try {
-      return await this.#blobs.stage(digest, signal);
+      return await staging;
     } catch (error) {
       if (!isOutOfRoom(error)) throw error;
       await Promise.all([claim.dropEarlier(), this.#uploads.dropKept()]);

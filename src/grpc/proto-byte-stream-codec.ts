@@ -59,6 +59,10 @@ export class WriteRequestParts implements PartDecoder<WriteRequest> {
     return { ...request, finish_write: false, data: this.#take(rest) };
   }
 
+  keep(request: WriteRequest): WriteRequest {
+    return { ...request, data: Buffer.from(request.data) };
+  }
+
   /** @throws {RangeError | TypeError} where the message is malformed. */
   continue(bytes: Buffer, isLast: boolean): WriteRequest | undefined {
     const write_offset = this.#offset;

@@ -38,6 +38,11 @@ export class RequestReader<Request> implements Disposable {
     return this.#stream.takeReady();
   }
 
+  /** @see RequestStream.offerTo */
+  offerTo(consumer: (request: Request) => boolean): void {
+    this.#stream.offerTo((request) => this.#interruption === undefined && consumer(request));
+  }
+
   /**
    * The next message, or undefined at the end of the stream.
    * @throws {CacheError} of the first interruption, also for every later call.

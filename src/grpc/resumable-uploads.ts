@@ -62,16 +62,28 @@ export class ResumableUploads {
    * @param onTakenOver called when a later stream wants the name; the caller then releases its claim soon.
    * @throws {CacheError} cancelled where `signal` is aborted before the claim could be had.
    */
-  async claim(name: string, onTakenOver: (error: CacheError) => void, signal: AbortSignal): Promise<UploadClaim> {
+  claim(
+    name: string,
+    onTakenOver: (error: CacheError) => void,
+    signal: AbortSignal,
+  ): Promise<UploadClaim> | UploadClaim {
+    // No await between a look-up and the entry: of several streams woken by one release exactly one gets the claim,
+    // and the others take it over from that one.
+    if (this.#claims.has(name) || signal.aborted) return this.#takeOver(name, onTakenOver, signal);
+    return this.#enter(name, onTakenOver);
+  }
+
+  async #takeOver(name: string, onTakenOver: (error: CacheError) => void, signal: AbortSignal): Promise<UploadClaim> {
     for (;;) {
       if (signal.aborted) throw new CacheError("cancelled", "the call was cancelled");
       const holder = this.#claims.get(name);
-      if (holder === undefined) break;
+      if (holder === undefined) return this.#enter(name, onTakenOver);
       holder.takeOver(new CacheError("unavailable", "another Write took over this resource name"));
       await holder.released;
     }
-    // No await between the look-up above and the entry here: of several streams woken by one release exactly one
-    // gets the claim, and the others take it over from that one.
+  }
+
+  #enter(name: string, onTakenOver: (error: CacheError) => void): UploadClaim {
     const claim = new UploadClaim(this.#take(name), onTakenOver, (kept) => this.#release(name, kept));
     this.#claims.set(name, claim);
     return claim;
@@ -164,6 +176,11 @@ export class UploadClaim {
   begin(staged: StagedBlob): StagedBlob {
     this.#current = staged;
     return staged;
+  }
+
+  /** Whether an earlier stream's bytes are there beside this one's. */
+  get hasEarlier(): boolean {
+    return this.#earlier !== undefined;
   }
 
   /** Whether the earlier bytes are the fewer: after each write, that is when they are to be dropped. */

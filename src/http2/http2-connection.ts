@@ -9,6 +9,7 @@ import { FrameReceiver, type ReceiverHost } from "./frame-receiver.ts";
 import type { HeaderFields } from "./header-fields.ts";
 import { type AbortReason, Http2Stream, type StreamHost } from "./http2-stream.ts";
 import { Keepalive } from "./keepalive.ts";
+import { ReceivingSocket } from "./receiving-socket.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { encodeSettings, PeerSettings, SETTING } from "./settings.ts";
 import { StreamTable } from "./stream-table.ts";
@@ -42,6 +43,7 @@ const DRAIN_PING = Buffer.from("draining", "latin1");
  */
 export class Http2Connection {
   readonly peer: string;
+  readonly #input: ReceivingSocket;
   readonly #socket: Socket;
   readonly #listener: ConnectionListener;
   readonly #options: ConnectionOptions;
@@ -62,7 +64,10 @@ export class Http2Connection {
   /** Streams above it are not taken. */
   #lastStreamIdTaken = STREAM_ID_MAX;
 
-  constructor(socket: Socket, listener: ConnectionListener, options: ConnectionOptions) {
+  /** @param accepted paused, nothing of it read but what was read again. */
+  constructor(accepted: Socket, listener: ConnectionListener, options: ConnectionOptions) {
+    this.#input = new ReceivingSocket(accepted);
+    const { socket } = this.#input;
     this.#socket = socket;
     this.#listener = listener;
     this.#options = options;
@@ -85,6 +90,11 @@ export class Http2Connection {
     this.#greet();
   }
 
+  /** Begins to receive. Requests that are here already are reported before it returns. */
+  start(): void {
+    this.#input.start(this.#onChunk);
+  }
+
   /**
    * Takes no new streams and closes when the last one has ended. In two steps, so that no request on its way is lost:
    * GOAWAY that announces it, a round trip, GOAWAY with the last stream taken (RFC 9113, section 6.8).
@@ -104,7 +114,6 @@ export class Http2Connection {
 
   #listen(): void {
     const socket = this.#socket;
-    socket.on("data", this.#onChunk);
     // The client's end of the connection is the end of its calls: whoever half-closes cannot half-close streams.
     socket.once("end", () => {
       this.#abortAll("connectionLost");
@@ -112,7 +121,6 @@ export class Http2Connection {
     });
     socket.on("error", () => {});
     socket.once("close", () => this.#onSocketClosed());
-    socket.resume();
   }
 
   #greet(): void {

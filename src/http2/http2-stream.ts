@@ -8,12 +8,12 @@ export type AbortReason = "reset" | "connectionLost" | "protocolError";
 /** Whoever answers a request. Nothing is called after the response was ended, the stream reset or `onAborted` called. */
 export interface StreamListener {
   /**
-   * Body bytes: `chunk` from `start` to `end`, the listener's to keep. Each byte counts against the windows until
-   * {@link Http2Stream.consume}. Where a body goes on directly behind the frame header of 9 bytes, that header lies in
+   * Body bytes: `chunk` from `start` to `end`, valid until the chunk is done: see {@link Http2Stream.awaitChunkEnd}.
+   * Each byte counts against the windows until {@link Http2Stream.consume}. Where a body goes on directly behind the frame header of 9 bytes, that header lies in
    * the same chunk and is free to be overwritten.
    */
   onData(chunk: Buffer, start: number, end: number): void;
-  /** Asked for by {@link Http2Stream.awaitChunkEnd}: the chunk is done, its bytes are better copied than kept. */
+  /** Asked for by {@link Http2Stream.awaitChunkEnd}: its bytes are about to be overwritten. */
   onChunkEnd(): void;
   /** The request is complete. */
   onEnd(): void;

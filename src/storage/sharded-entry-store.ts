@@ -134,7 +134,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     return undefined;
   }
 
-  async stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> {
+  stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> | StagedEntry {
     const sizeBytes = key.sizeBytes ?? options.sizeBytes;
     this.assertWritable();
     if (sizeBytes !== undefined && sizeBytes > this.entryBytesMax) {

@@ -74,12 +74,13 @@ export function describeFailures(name: string, start: StartTransport): void {
 
     test("a message over the limit is RESOURCE_EXHAUSTED, one at the limit is taken", async () => {
       const aborted = Promise.withResolvers<void>();
+      const running = Promise.withResolvers<void>();
       const harness = await start(
         {
           Unary: async (text) => `${text.length}`,
           ClientStream: async (requests, call) => {
             call.signal.addEventListener("abort", () => aborted.resolve());
-            for await (const _text of requests);
+            for await (const _text of requests) running.resolve();
             return "read";
           },
         },
@@ -90,6 +91,8 @@ export function describeFailures(name: string, start: StartTransport): void {
       expect((await failure(unary(client, "x".repeat(100_001)))).code).toBe(status.RESOURCE_EXHAUSTED);
       const { stream, outcome } = clientStream(client);
       stream.write("fine");
+      // A call that is over the limit from the start need not reach its handler.
+      await running.promise;
       stream.write("x".repeat(3_000_000));
       expect((await outcome).error?.code).toBe(status.RESOURCE_EXHAUSTED);
       await aborted.promise;

@@ -61,6 +61,7 @@ export class Http2TestServer {
       options,
     );
     this.connections.add(connection);
+    connection.start();
   }
 
   #listenerOf(stream: Http2Stream): StreamListener {

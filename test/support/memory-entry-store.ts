@@ -138,6 +138,15 @@ class MemoryStaged implements StagedEntry {
     this.bytesStaged += chunk.length;
   }
 
+  tryWrite(chunk: Uint8Array): boolean {
+    try {
+      this.write(chunk);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   async commit(): Promise<void> {
     if (this.#isEnded) throw new CacheError("internal", "commit after the upload has ended");
     const bytes = Buffer.concat(this.#chunks);

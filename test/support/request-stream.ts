@@ -30,6 +30,9 @@ export class RequestStream<Request> implements HandlerRequests<Request> {
     return this.#arrived.shift();
   }
 
+  /** Nothing is offered, as by a transport that has no bytes to spare. */
+  offerTo(): void {}
+
   [Symbol.asyncIterator](): AsyncIterator<Request> {
     return {
       next: () => {

@@ -10,6 +10,8 @@ export interface CallWire {
    * @throws the reason where the call is aborted, and what decoding throws.
    */
   take(): unknown;
+  /** @see RequestStream.offerTo */
+  offerTo?(consumer: (request: unknown) => boolean): void;
   /**
    * Waits until {@link take} has a request (true) or the client has half-closed and there will be none (false). Not to
    * be called again before it has settled. @throws the reason where the call is aborted.
@@ -88,6 +90,10 @@ class Requests implements RequestStream<unknown>, AsyncIterator<unknown, undefin
 
   takeReady(): unknown {
     return this.#wire.take();
+  }
+
+  offerTo(consumer: (request: unknown) => boolean): void {
+    this.#wire.offerTo?.(consumer);
   }
 
   next(): Promise<IteratorResult<unknown, undefined>> {

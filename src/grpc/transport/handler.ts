@@ -25,6 +25,14 @@ export interface RequestStream<Request> extends AsyncIterable<Request> {
    * @throws the reason where the call is aborted, and what decoding throws.
    */
   takeReady(): Request | undefined;
+  /**
+   * From now on a request that is here, or comes while `next()` is pending, is offered first. What it is made of is
+   * valid only until `consumer` returns: so bytes can be taken from where they were received. A transport need not
+   * offer anything.
+   * @param consumer takes a request and returns true; or leaves of it what it cannot take, which {@link takeReady} and
+   * `next()` then give, and returns false.
+   */
+  offerTo(consumer: (request: Request) => boolean): void;
 }
 /** A handler may return before the last request was read: the transport then ends the call and discards the rest. */
 export type ClientStreamHandler<Request, Response> = (
@@ -38,6 +46,8 @@ export type DuplexHandler<Request, Response> = (
 
 /** Decodes a message that arrives in parts as several requests that together mean the same. */
 export interface PartDecoder<Request> {
+  /** A request as it was returned, or as a consumer has left it, made of no views. */
+  keep(request: Request): Request;
   /**
    * @param bytes the first part. The request may be made of views of it.
    * @returns what it amounts to; undefined: this message has to be decoded whole.

@@ -79,9 +79,8 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
         this.cancel(new CacheError("deadline_exceeded", "the deadline of the call has passed"));
       this.#deadlineTimer = setTimeout(passed, deadlineMs).unref();
     }
-    if (this.#method.kind === "clientStream" || this.#method.kind === "duplex") void this.#run();
-    // With a single request there is nothing to do before it is complete, which it mostly is with this chunk.
-    else this.#stream.awaitChunkEnd();
+    // What there is to do is done when as much is here as has come with this chunk.
+    this.#stream.awaitChunkEnd();
   }
 
   /** Ends the call for `reason`: the handler hears of it, and the client, if it is still there. */
@@ -107,6 +106,8 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
 
   onChunkEnd(): void {
     if (this.#abortReason !== undefined || this.#isFinished) return;
+    // Before the bytes of the chunk are gone.
+    if (!this.#isRunning && this.#isStreaming) void this.#run();
     this.#requests.endChunk();
     if (!this.#isRunning && this.#requestTimer === undefined) this.#awaitRequest();
   }
@@ -161,6 +162,14 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
     return new Promise((resolve) => {
       this.#roomWaiter = resolve;
     });
+  }
+
+  offerTo(consumer: (request: unknown) => boolean): void {
+    if (this.#abortReason === undefined) this.#requests.offerTo(consumer);
+  }
+
+  get #isStreaming(): boolean {
+    return this.#method.kind === "clientStream" || this.#method.kind === "duplex";
   }
 
   /** Runs the handler. Never rejects. */

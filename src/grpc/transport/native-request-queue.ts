@@ -25,8 +25,10 @@ export interface RequestQueueOptions {
 interface WaitingRequest {
   /** Undefined where the request is decoded already. */
   bytes: Buffer | undefined;
-  readonly request: unknown;
+  request: unknown;
   isCompressed: boolean;
+  /** Whether it is made of views of the chunk in hand. */
+  isBorrowed: boolean;
   /** What the client gets room for once the request is taken. */
   readonly unconsumedBytes: number;
   /** Of the budget. */
@@ -40,14 +42,14 @@ interface PendingRead {
 
 /** Tiny messages cost more than their bytes; so many may wait for a handler that does not keep up. */
 const WAITING_REQUESTS_MAX = 65_536;
-/** A message smaller than this part of its chunk is copied where it has to wait, so that it does not keep the chunk. */
-const CHUNK_SHARE = 8;
-
 const gunzipAsync = promisify(gunzip);
 
 /**
  * The requests of one call, from the bytes of its stream to its handler. The client gets room for more as they are
- * taken, so that a handler that does not keep up holds it back.
+ * taken, so that a handler that does not keep up holds it back. Until the end of a chunk they are views of it:
+ *
+ *     chunk ─► assembler ─► waiting ──┬─ the handler's consumer, in place
+ *                                     └─ what it does not take is copied at the end of the chunk ─► take()
  */
 export class RequestQueue implements MessageSink {
   readonly #options: RequestQueueOptions;
@@ -59,6 +61,9 @@ export class RequestQueue implements MessageSink {
   #pendingRead: PendingRead | undefined;
   #halfClosed = false;
   #awaitsChunkEnd = false;
+  /** Of those that wait. */
+  #borrowedCount = 0;
+  #consumer: ((request: unknown) => boolean) | undefined;
   #failure: CacheError | undefined;
 
   constructor(options: RequestQueueOptions) {
@@ -78,7 +83,7 @@ export class RequestQueue implements MessageSink {
   push(chunk: Buffer, start: number, end: number): void {
     const fault = this.#assembler.push(chunk, start, end);
     if (fault !== undefined) return this.#options.onFault(this.#faultError(fault));
-    if (this.#assembler.holdsView && !this.#awaitsChunkEnd) {
+    if (!this.#awaitsChunkEnd && (this.#assembler.holdsView || this.#waiting.length > 0)) {
       this.#awaitsChunkEnd = true;
       this.#options.stream.awaitChunkEnd();
     }
@@ -89,7 +94,13 @@ export class RequestQueue implements MessageSink {
     if (!this.#awaitsChunkEnd) return;
     this.#awaitsChunkEnd = false;
     const fault = this.#assembler.releaseView();
-    if (fault !== undefined) this.#options.onFault(this.#faultError(fault));
+    if (fault !== undefined) return this.#options.onFault(this.#faultError(fault));
+    if (this.#pendingRead !== undefined) this.#offer();
+    for (let i = this.#waiting.length - 1; this.#borrowedCount > 0; i--) {
+      if (this.#waiting[i]!.isBorrowed) this.#keep(this.#waiting[i]!);
+    }
+    if (this.#waiting.length > 0) this.#settleRead(true);
+    else this.#consumeAhead();
   }
 
   end(): void {
@@ -111,6 +122,7 @@ export class RequestQueue implements MessageSink {
   /** Drops everything: nobody takes requests any more. */
   close(): void {
     this.#assembler.close();
+    this.#borrowedCount = 0;
     for (const { heldBytes } of this.#waiting.splice(0)) this.#options.gatherBudget.give(heldBytes);
   }
 
@@ -120,12 +132,15 @@ export class RequestQueue implements MessageSink {
   take(): unknown {
     const next = this.#waiting[0];
     if (next === undefined || next.isCompressed) return undefined;
-    const { stream, gatherBudget, definition } = this.#options;
-    this.#waiting.shift();
-    stream.consume(next.unconsumedBytes);
-    if (next.heldBytes > 0) gatherBudget.give(next.heldBytes);
-    if (this.#waiting.length === 0) this.#consumeAhead();
-    return next.bytes === undefined ? next.request : definition.decodeRequest(next.bytes);
+    if (next.isBorrowed) this.#keep(next);
+    this.#shift(next);
+    return next.bytes === undefined ? next.request : this.#options.definition.decodeRequest(next.bytes);
+  }
+
+  /** @see RequestStream.offerTo */
+  offerTo(consumer: (request: unknown) => boolean): void {
+    this.#consumer = consumer;
+    this.#offer();
   }
 
   /** Waits until {@link take} has a request (true) or there will be none (false). */
@@ -138,26 +153,26 @@ export class RequestQueue implements MessageSink {
 
   // What the assembler makes of the bytes
 
-  onMessage(message: Buffer, isCompressed: boolean, heldBytes: number): void {
-    const bytes = heldBytes === 0 ? this.#lasting(message) : message;
-    this.#add(undefined, bytes, isCompressed, MESSAGE_PREFIX_BYTES + message.length, heldBytes);
+  onMessage(bytes: Buffer, isCompressed: boolean, heldBytes: number): void {
+    const wireBytes = MESSAGE_PREFIX_BYTES + bytes.length;
+    this.#add({ request: undefined, bytes, isCompressed, isBorrowed: heldBytes === 0, heldBytes }, wireBytes);
   }
 
   onFirstPart(bytes: Buffer, isCompressed: boolean): boolean {
     // Decompression takes its time, and order has to be kept: such messages are decoded as they are taken.
     if (this.#options.isGzip) return false;
-    const request = isCompressed ? undefined : this.#partDecoder?.begin(this.#lasting(bytes));
+    const request = isCompressed ? undefined : this.#partDecoder?.begin(bytes);
     if (request === undefined) return false;
-    this.#add(request, undefined, false, MESSAGE_PREFIX_BYTES + bytes.length, 0);
+    this.#addPart(request, MESSAGE_PREFIX_BYTES + bytes.length);
     return true;
   }
 
   onPart(bytes: Buffer, isLast: boolean): void {
     const { stream, definition, onFault } = this.#options;
     try {
-      const request = this.#partDecoder!.continue(this.#lasting(bytes), isLast);
+      const request = this.#partDecoder!.continue(bytes, isLast);
       if (request === undefined) stream.consume(bytes.length);
-      else this.#add(request, undefined, false, bytes.length, 0);
+      else this.#addPart(request, bytes.length);
     } catch (error) {
       const reason = error instanceof Error ? error.message : "undecodable";
       const name = `${definition.path.slice(1)} request`;
@@ -165,17 +180,61 @@ export class RequestQueue implements MessageSink {
     }
   }
 
-  #add(request: unknown, bytes: Buffer | undefined, isCompressed: boolean, wireBytes: number, heldBytes: number): void {
-    const fault = this.#failure ?? this.#refusal(isCompressed);
+  #addPart(request: unknown, wireBytes: number): void {
+    this.#add({ request, bytes: undefined, isCompressed: false, isBorrowed: true, heldBytes: 0 }, wireBytes);
+  }
+
+  #add(request: Omit<WaitingRequest, "unconsumedBytes">, wireBytes: number): void {
+    const fault = this.#failure ?? this.#refusal(request.isCompressed);
     if (fault !== undefined) {
-      this.#options.gatherBudget.give(heldBytes);
+      this.#options.gatherBudget.give(request.heldBytes);
       return this.#options.onFault(fault);
     }
     // What was consumed ahead may belong to several parts of a message.
     const consumedBytes = Math.min(this.#consumedAhead, wireBytes);
     this.#consumedAhead -= consumedBytes;
-    this.#waiting.push({ request, bytes, isCompressed, unconsumedBytes: wireBytes - consumedBytes, heldBytes });
-    this.#settleRead(true);
+    if (request.isBorrowed) this.#borrowedCount++;
+    this.#waiting.push({ ...request, unconsumedBytes: wireBytes - consumedBytes });
+  }
+
+  /** Gives the consumer what waits, in order, until it leaves something. */
+  #offer(): void {
+    for (let next = this.#waiting[0]; next !== undefined && !next.isCompressed; next = this.#waiting[0]) {
+      if (this.#consumer === undefined || !this.#isDecoded(next) || !this.#consumer(next.request)) return;
+      this.#shift(next);
+    }
+  }
+
+  /** Decodes it, where that can be done without copying it first. */
+  #isDecoded(waiting: WaitingRequest): boolean {
+    if (waiting.bytes === undefined) return true;
+    if (this.#partDecoder === undefined) return false;
+    try {
+      waiting.request = this.#options.definition.decodeRequest(waiting.bytes);
+    } catch {
+      // Whoever takes it is told.
+      return false;
+    }
+    waiting.bytes = undefined;
+    return true;
+  }
+
+  /** Copies what is about to be overwritten. */
+  #keep(waiting: WaitingRequest): void {
+    if (waiting.bytes === undefined) waiting.request = this.#partDecoder!.keep(waiting.request);
+    else waiting.bytes = Buffer.from(waiting.bytes);
+    waiting.isBorrowed = false;
+    this.#borrowedCount--;
+  }
+
+  /** Takes the first request out. */
+  #shift({ unconsumedBytes, heldBytes, isBorrowed }: WaitingRequest): void {
+    const { stream, gatherBudget } = this.#options;
+    this.#waiting.shift();
+    if (isBorrowed) this.#borrowedCount--;
+    stream.consume(unconsumedBytes);
+    if (heldBytes > 0) gatherBudget.give(heldBytes);
+    if (this.#waiting.length === 0) this.#consumeAhead();
   }
 
   #refusal(isCompressed: boolean): CacheError | undefined {
@@ -192,11 +251,6 @@ export class RequestQueue implements MessageSink {
     if (ahead <= 0 || this.#waiting.length > 0) return;
     this.#consumedAhead += ahead;
     this.#options.stream.consume(ahead);
-  }
-
-  #lasting(bytes: Buffer): Buffer {
-    const isSliver = bytes.length * CHUNK_SHARE < bytes.buffer.byteLength;
-    return isSliver && this.#waiting.length > 0 ? Buffer.from(bytes) : bytes;
   }
 
   #nextRequest(): Promise<boolean> {

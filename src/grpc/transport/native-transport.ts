@@ -86,6 +86,7 @@ class NativeTransport implements GrpcTransport {
       this.#connectionOptions,
     );
     this.#connections.add(connection);
+    connection.start();
   }
 
   async drain(deadlineMs: number): Promise<void> {

@@ -29,12 +29,17 @@ export class DiskAdmission {
     this.options = options;
   }
 
+  /** Reserves `bytes` on the ledger if there is room and nobody waits for it. */
+  tryAdmit(bytes: number): boolean {
+    return this.waiters.length === 0 && this.ledger.tryReserve(bytes, this.options.keepFreeBytes);
+  }
+
   /**
    * Reserves `bytes` on the ledger.
    * @throws {CacheError} storage_full with a retry time where there was no room in time.
    */
   async admit(bytes: number, signal?: AbortSignal): Promise<void> {
-    if (this.waiters.length === 0 && this.ledger.tryReserve(bytes, this.options.keepFreeBytes)) return;
+    if (this.tryAdmit(bytes)) return;
     if (this.waiters.length >= this.options.waitersMax) throw noRoom();
     if (signal?.aborted === true) throw cancelled();
     await new Promise<void>((resolve, reject) => {

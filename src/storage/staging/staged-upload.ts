@@ -68,29 +68,45 @@ export class StagedUpload implements StagedEntry {
   }
 
   /**
-   * Reserves the room that the upload needs and makes its temp file if it is to have one.
+   * Reserves the room that the upload needs and makes its temp file if it is to have one; at once where it is small
+   * and there is room, as there mostly is.
    * @param sizeBytes Undefined where it is not known in advance: then room is reserved as the bytes arrive.
    */
-  static async start(
+  static start(
     context: StagingContext,
     shard: ShardClient,
     key: EntryKey,
     sizeBytes: number | undefined,
     signal?: AbortSignal,
-  ): Promise<StagedUpload> {
+  ): Promise<StagedUpload> | StagedUpload {
     const upload = new StagedUpload(context, shard, key, sizeBytes);
-    try {
-      if (sizeBytes !== undefined && sizeBytes > context.slabUploadBytesMax) await upload.openFile(sizeBytes, signal);
-      else await upload.cover(sizeBytes ?? context.slabUploadBytesMax, false, signal);
-    } catch (error) {
-      await upload.release();
-      throw stagingError(error);
-    }
-    return upload;
+    return upload.tryCover(sizeBytes ?? context.slabUploadBytesMax) ? upload : upload.started(signal);
   }
 
   get bytesStaged(): number {
     return this.staged;
+  }
+
+  tryWrite(chunk: Uint8Array): boolean {
+    const total = this.staged + chunk.byteLength;
+    const isCovered = this.state === "open" && total <= Math.min(this.sizeBytesMax, this.coveredBytes);
+    // Blocks are counted as if the chunk began with a new one.
+    if (!isCovered || this.file !== undefined || this.context.slab.bytesFree < chunk.byteLength) return false;
+    this.staged = total;
+    this.fillBlocks(chunk);
+    return true;
+  }
+
+  private async started(signal?: AbortSignal): Promise<StagedUpload> {
+    const { context, sizeBytes } = this;
+    try {
+      if (sizeBytes !== undefined && sizeBytes > context.slabUploadBytesMax) await this.openFile(sizeBytes, signal);
+      else await this.cover(sizeBytes ?? context.slabUploadBytesMax, false, signal);
+    } catch (error) {
+      await this.release();
+      throw stagingError(error);
+    }
+    return this;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {
@@ -227,6 +243,16 @@ export class StagedUpload implements StagedEntry {
   private untilDiscarded(): AbortSignal {
     this.ending ??= new AbortController();
     return this.ending.signal;
+  }
+
+  /** Reserves room for a small upload. */
+  private tryCover(coveredBytes: number): boolean {
+    if (coveredBytes > this.context.slabUploadBytesMax) return false;
+    const bytes = this.diskBytes(coveredBytes, false);
+    if (!this.context.admission.tryAdmit(bytes)) return false;
+    this.reservedBytes = bytes;
+    this.coveredBytes = coveredBytes;
+    return true;
   }
 
   /** Reserves room for an upload of `coveredBytes`. */

@@ -23,6 +23,10 @@ export class StagingSlab {
     return (this.blockCount - this.free.length) * this.blockBytes;
   }
 
+  get bytesFree(): number {
+    return this.free.length * this.blockBytes;
+  }
+
   /** @returns a block's number, or undefined where all are in use. */
   take(): number | undefined {
     return this.free.pop();

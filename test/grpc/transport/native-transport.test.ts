@@ -6,7 +6,7 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { CallContext } from "../../../src/grpc/transport/handler.ts";
 import { createNativeTransport, type NativeTransportOptions } from "../../../src/grpc/transport/native-transport.ts";
-import { FLAG, FRAME } from "../../../src/http2/frame-format.ts";
+import { FLAG, FRAME, PREFACE } from "../../../src/http2/frame-format.ts";
 import { encodeHeaderBlock } from "../../../src/http2/hpack/encode-header-block.ts";
 import { type HarnessOptions, TransportHarness } from "../../contract/grpc-transport-harness.ts";
 import { path, type TextHandlers, textMethods } from "../../contract/grpc-transport-methods.ts";
@@ -43,6 +43,28 @@ function prefixed(message: Buffer, flag = 0): Buffer {
 function dataFrame(streamId: number, data: Buffer, flags: number = FLAG.endStream): Buffer {
   return rawFrame(FRAME.data, flags, streamId, data);
 }
+
+describe("connections that are taken over", () => {
+  test("a call that came with the preface is answered", async () => {
+    const { harness } = await open(ECHO, { peek: true });
+    const client = await RawHttp2Client.connect(harness.port);
+    client.send(PREFACE, rawFrame(FRAME.settings, 0, 0), callFrame(1), dataFrame(1, prefixed(Buffer.from("at once"))));
+    expect((await client.response(1)).body.subarray(5).toString()).toBe("at once");
+    expect(harness.faults).toEqual([]);
+  });
+
+  test("the accepted socket is closed with the connection, and the connection with it", async () => {
+    const { harness, client } = await open(ECHO);
+    client.send(callFrame(1), dataFrame(1, prefixed(Buffer.from("here"))));
+    await client.response(1);
+    const other = await RawHttp2Client.open(harness.port);
+    await vi.waitFor(() => expect(harness.sockets.size).toBe(2), WAIT);
+    client.socket.destroy();
+    await vi.waitFor(() => expect(harness.sockets.size).toBe(1), WAIT);
+    for (const socket of harness.sockets) socket.destroy();
+    await vi.waitFor(() => expect(other.isClosed).toBe(true), WAIT);
+  });
+});
 
 describe("requests that are no calls", () => {
   test.each([

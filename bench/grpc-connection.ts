@@ -1,57 +1,45 @@
-import { once } from "node:events";
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
+import { encodeHeaderBlock } from "../src/http2/hpack/encode-header-block.ts";
+import { ClientConnection } from "./http2-client/client-connection.ts";
+import type { ResponseSink } from "./http2-client/client-stream.ts";
+import type { MessageParts } from "./http2-client/request-body.ts";
 
-const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
-const SESSION_MEMORY_MEGABYTES = 4096;
-const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024;
-
-/** A bare gRPC client over one HTTP/2 connection: it sends bodies that are already encoded. */
+/** A bare gRPC client over one HTTP/2 connection: it sends messages that are already encoded. */
 export class GrpcConnection implements AsyncDisposable {
-  readonly #session: ClientHttp2Session;
+  readonly #connection: ClientConnection;
+  readonly #endpoint: string;
+  readonly #headerBlocks = new Map<string, Buffer>();
 
-  private constructor(session: ClientHttp2Session) {
-    this.#session = session;
+  private constructor(connection: ClientConnection, endpoint: string) {
+    this.#connection = connection;
+    this.#endpoint = endpoint;
   }
 
   /** @param endpoint `HOST:PORT` */
   static async open(endpoint: string): Promise<GrpcConnection> {
-    const session = connect(`http://${endpoint}`, {
-      settings: { initialWindowSize: STREAM_WINDOW_BYTES },
-      // Whole bodies wait in the session for the server's window; Node's own limit of 10 MB would refuse streams.
-      maxSessionMemory: SESSION_MEMORY_MEGABYTES,
-    });
-    await once(session, "connect");
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    return new GrpcConnection(session);
+    return new GrpcConnection(await ClientConnection.open(endpoint), endpoint);
   }
 
-  /** @returns the response body. @throws where the call ends with a status other than OK. */
-  call(path: string, body: Buffer): Promise<Buffer> {
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-    const stream = this.#session.request({
-      ":method": "POST",
-      ":path": path,
-      "content-type": "application/grpc",
-      te: "trailers",
-    });
-    const chunks: Buffer[] = [];
-    let trailers: IncomingHttpHeaders = {};
-    stream.on("response", (headers) => (trailers = headers));
-    stream.on("trailers", (headers: IncomingHttpHeaders) => (trailers = headers));
-    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-    stream.on("error", reject);
-    stream.on("close", () => {
-      if (trailers["grpc-status"] === "0") resolve(Buffer.concat(chunks));
-      else
-        reject(
-          new Error(`${path}: grpc-status ${String(trailers["grpc-status"])} ${String(trailers["grpc-message"])}`),
-        );
-    });
-    stream.end(body);
-    return promise;
+  /** @throws where the call ends with a status other than OK, or what the sink has thrown. */
+  async call(path: string, messages: readonly MessageParts[], sink: ResponseSink): Promise<void> {
+    await this.#connection.request(this.#headerBlock(path), messages, sink);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await new Promise<void>((resolve) => this.#session.close(resolve));
+    await this.#connection[Symbol.asyncDispose]();
+  }
+
+  #headerBlock(path: string): Buffer {
+    const known = this.#headerBlocks.get(path);
+    if (known !== undefined) return known;
+    const block = encodeHeaderBlock([
+      [":method", "POST"],
+      [":scheme", "http"],
+      [":path", path],
+      [":authority", this.#endpoint],
+      ["content-type", "application/grpc"],
+      ["te", "trailers"],
+    ]);
+    this.#headerBlocks.set(path, block);
+    return block;
   }
 }

@@ -1,9 +1,12 @@
 /** Thread entry: writers and readers of its own over connections of its own. See load-generator.ts. */
 import { parentPort, workerData } from "node:worker_threads";
 import { BlobPlan, type PlannedBlob } from "./blob-plan.ts";
-import { committedSize, holdsBlob, readBody, WriteBodyTemplate } from "./grpc-bodies.ts";
+import { ByteCollector } from "./byte-collector.ts";
+import { committedSize, readRequest } from "./byte-stream-messages.ts";
 import { GrpcConnection } from "./grpc-connection.ts";
 import type { LoadOperation, LoadPhase, LoadTask } from "./load-generator.ts";
+import { ReadCheck } from "./read-check.ts";
+import { WriteBodyTemplate } from "./write-body.ts";
 
 /** One read blob in so many is compared byte by byte; of each one the length and the end are. */
 const COMPARE_ONE_IN = 16;
@@ -16,15 +19,17 @@ const connections = await Promise.all(
 );
 
 async function upload(connection: GrpcConnection, blob: PlannedBlob): Promise<void> {
-  const body = templates[blob.classIndex]?.fill(blob) ?? Buffer.alloc(0);
-  const response = await connection.call("/google.bytestream.ByteStream/Write", body);
-  const committed = committedSize(response);
+  const response = new ByteCollector();
+  const messages = templates[blob.classIndex]?.fill(blob) ?? [];
+  await connection.call("/google.bytestream.ByteStream/Write", messages, response);
+  const committed = committedSize(response.bytes);
   if (committed !== blob.sizeBytes) throw new Error(`committed_size ${committed}, expected ${blob.sizeBytes}`);
 }
 
 async function readBack(connection: GrpcConnection, blob: PlannedBlob, number: number): Promise<void> {
-  const response = await connection.call("/google.bytestream.ByteStream/Read", readBody(blob));
-  if (!holdsBlob(response, blob, plan, number % COMPARE_ONE_IN === 0)) throw new Error(`wrong bytes for ${blob.hash}`);
+  const check = new ReadCheck(blob, plan, number % COMPARE_ONE_IN === 0);
+  await connection.call("/google.bytestream.ByteStream/Read", [[readRequest(blob)]], check);
+  check.end();
 }
 
 async function runPhase(operation: typeof readBack): Promise<LoadPhase> {

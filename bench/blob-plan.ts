@@ -40,6 +40,8 @@ export interface PlannedBlob {
  */
 export class BlobPlan {
   readonly blobs: readonly PlannedBlob[];
+  /** Of all blobs together. */
+  readonly bytes: number;
   readonly #contents: Buffer[];
   readonly #stampsSeed: Buffer;
 
@@ -51,13 +53,15 @@ export class BlobPlan {
     );
     const order = interleave(classes);
     const blobs: PlannedBlob[] = [];
-    for (let planned = 0; planned < totalBytes;) {
+    let planned = 0;
+    while (planned < totalBytes) {
       const classIndex = order[blobs.length % order.length] ?? 0;
       const blob = this.#plan(classIndex, prefixHashes[classIndex], blobs.length);
       blobs.push(blob);
       planned += blob.sizeBytes;
     }
     this.blobs = blobs;
+    this.bytes = planned;
   }
 
   /** Of the class, without a stamp of its own. */
@@ -65,12 +69,31 @@ export class BlobPlan {
     return this.#contents[classIndex] ?? Buffer.alloc(0);
   }
 
+  /** Of each class. */
+  get contents(): readonly Buffer[] {
+    return this.#contents;
+  }
+
+  /** @throws where there is none with this number. */
+  blob(number: number): PlannedBlob {
+    const blob = this.blobs[number];
+    if (blob === undefined) throw new RangeError(`blob ${number} of ${this.blobs.length}`);
+    return blob;
+  }
+
+  /** A copy, with the stamp. */
+  wholeContent(blob: PlannedBlob): Buffer {
+    const content = Buffer.from(this.content(blob.classIndex));
+    blob.stamp.copy(content, content.length - STAMP_BYTES);
+    return content;
+  }
+
   #plan(classIndex: number, prefixHash: Hash | undefined, number: number): PlannedBlob {
     const sizeBytes = this.content(classIndex).length;
     if (prefixHash === undefined || sizeBytes < STAMP_BYTES) {
       throw new RangeError(`a blob has at least the ${STAMP_BYTES} bytes that make it unique, not ${sizeBytes}`);
     }
-    const stamp = Buffer.alloc(STAMP_BYTES);
+    const stamp = Buffer.allocUnsafe(STAMP_BYTES);
     this.#stampsSeed.copy(stamp);
     stamp.writeDoubleLE(number, 8);
     return { classIndex, sizeBytes, stamp, hash: prefixHash.copy().update(stamp).digest("hex") };

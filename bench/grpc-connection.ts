@@ -19,9 +19,9 @@ export class GrpcConnection implements AsyncDisposable {
     return new GrpcConnection(await ClientConnection.open(endpoint), endpoint);
   }
 
-  /** @throws where the call ends with a status other than OK, or what the sink has thrown. */
-  async call(path: string, messages: readonly MessageParts[], sink: ResponseSink): Promise<void> {
-    await this.#connection.request(this.#headerBlock(path), messages, sink);
+  /** @throws where the call ends with another status than the expected one, or what the sink has thrown. */
+  async call(path: string, messages: readonly MessageParts[], sink: ResponseSink, expectedStatus = "0"): Promise<void> {
+    await this.#connection.request(this.#headerBlock(path), messages, sink, expectedStatus);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,8 +3,19 @@ import { Worker } from "node:worker_threads";
 import type { SizeClass } from "./blob-plan.ts";
 import { type Measurement, summarize } from "./measurement.ts";
 
-/** `readBack` reads what `upload` has uploaded before, in the same order. */
-export type LoadOperation = "upload" | "readBack";
+/** What is read or found has to be stored before, by the first operation of a line; actions need the blobs, too. */
+export type LoadOperation =
+  | ("upload" | "readBack")
+  | ("batchUpdate" | "batchRead" | "findMissing")
+  | ("actionUpdate" | "actionHit" | "actionMiss");
+
+export interface LoadOrder {
+  readonly operation: LoadOperation;
+  /** In one call, where a call takes more than one. */
+  readonly batchBlobs: number;
+  /** Over all blobs of the task. */
+  readonly passes: number;
+}
 
 /** The part of one thread. */
 export interface LoadTask {
@@ -55,8 +66,9 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /** @throws where any call fails: a benchmark of failures would be a lie. */
-  async run(operation: LoadOperation): Promise<LoadMeasurement> {
-    for (const worker of this.#workers) worker.postMessage(operation);
+  async run(operation: LoadOperation, { batchBlobs = 1, passes = 1 } = {}): Promise<LoadMeasurement> {
+    const order: LoadOrder = { operation, batchBlobs, passes };
+    for (const worker of this.#workers) worker.postMessage(order);
     const phases = (await this.#fromEach()) as LoadPhase[];
     const startedAt = Math.min(...phases.map((phase) => phase.startedAt));
     const endedAt = Math.max(...phases.map((phase) => phase.endedAt));

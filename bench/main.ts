@@ -4,11 +4,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeTemporaryDirectory } from "../test/support/temporary-directory.ts";
-import { describeMachine, formatHeader, formatRow, summarizeRows, toJson } from "./bench-report.ts";
+import type { BenchOptions, BenchRow } from "./bench-options.ts";
+import { compareTransports, describeMachine, formatHeader, formatRow, summarizeRows, toJson } from "./bench-report.ts";
 import { parseByteSize } from "./byte-size.ts";
-import { type BenchOptions, type BenchRow, uploadMix, uploadsAndReads } from "./scenarios.ts";
+import { keepOffCpus } from "./cpu-pinning.ts";
+import * as scenarios from "./scenarios.ts";
 
-const SCENARIOS = { uploads: uploadsAndReads, mix: uploadMix };
+const SCENARIOS: Readonly<Record<string, scenarios.Scenario>> = {
+  uploads: scenarios.uploadsAndReads,
+  mix: scenarios.uploadMix,
+  actions: scenarios.actions,
+  find: scenarios.findMissing,
+  batches: scenarios.batches,
+  sizes: scenarios.sizes,
+  "fan-in": scenarios.fanIn,
+  connections: scenarios.connections,
+  distance: scenarios.distance,
+};
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +32,9 @@ const { values } = parseArgs({
     "mix-bytes": { type: "string", default: "2GiB" },
     runs: { type: "string", default: "3" },
     durability: { type: "string", default: "commit" },
+    transport: { type: "string", default: "native" },
+    ab: { type: "string" },
+    "pin-server": { type: "string" },
     only: { type: "string" },
     out: { type: "string" },
   },
@@ -27,13 +42,16 @@ const { values } = parseArgs({
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
-const scenarios = Object.entries(SCENARIOS).filter(([name]) => values.only === undefined || values.only === name);
-if (scenarios.length === 0) throw new RangeError(`--only: expected one of ${Object.keys(SCENARIOS).join(", ")}`);
+const names = values.only?.split(",") ?? Object.keys(SCENARIOS);
+const transports = values.ab?.split(",") ?? [values.transport];
+if (values["pin-server"] !== undefined) keepOffCpus(values["pin-server"]);
 
 await using directory = await makeTemporaryDirectory("bench");
 const options: BenchOptions = {
   directory: directory.path,
   durability: values.durability === "relaxed" ? "relaxed" : "commit",
+  transport: values.transport,
+  serverCpus: values["pin-server"],
   writers: Number(values.writers),
   connections: Number(values.connections),
   clientThreads: Number(values["client-threads"]),
@@ -46,16 +64,24 @@ const options: BenchOptions = {
 console.log(Object.values(describeMachine()).join(", "));
 console.log(formatHeader());
 const rows: BenchRow[] = [];
-for (const [, scenario] of scenarios) {
-  await scenario(options, (row) => {
-    rows.push(row);
-    console.log(formatRow(row));
-  });
+for (const name of names) {
+  const scenario = SCENARIOS[name];
+  if (scenario === undefined) throw new RangeError(`--only: expected some of ${Object.keys(SCENARIOS).join(",")}`);
+  for (let run = 0; run < options.runs; run++) {
+    for (const transport of transports) {
+      await scenario({ ...options, transport }, (row) => {
+        rows.push(row);
+        console.log(formatRow(row));
+      });
+    }
+  }
 }
 
 const summary = summarizeRows(rows);
 console.log(`\nmedians of ${options.runs} runs\n${formatHeader()}`);
 for (const row of summary.medians) console.log(formatRow(row));
+if (transports.length > 1) console.log(`\n${transports[0]} to ${transports[1]}`);
+for (const line of compareTransports(summary.medians, transports)) console.log(line);
 if (summary.uploadsOfDiskLimit !== undefined) {
   const limit = summary.diskLimitOperationsPerSecond?.toFixed(0);
   console.log(

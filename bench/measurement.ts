@@ -8,6 +8,7 @@ export interface Measurement {
   readonly megabytesPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly p999Ms: number;
 }
 
 export function summarize(run: {
@@ -27,6 +28,7 @@ export function summarize(run: {
     megabytesPerSecond: run.bytes / 1e6 / run.seconds,
     p50Ms: quantile(0.5),
     p99Ms: quantile(0.99),
+    p999Ms: quantile(0.999),
   };
 }
 

@@ -1,66 +1,132 @@
-import { join } from "node:path";
-import { ServerProcess, type ServerProcessOptions } from "../test/support/server-process.ts";
-import { BUILD_MIX, type SizeClass } from "./blob-plan.ts";
+import { BUILD_MIX } from "./blob-plan.ts";
+import { DelayingProxy } from "./delaying-proxy.ts";
 import { measureDiskLimit } from "./disk-limit.ts";
-import { LoadGenerator, type LoadMeasurement } from "./load-generator.ts";
-import type { Measurement } from "./measurement.ts";
-import { ProcessMeter } from "./process-meter.ts";
+import type { BenchOptions, BenchRow, Report } from "./bench-options.ts";
+import { ServerBench } from "./server-bench.ts";
 
-export interface BenchOptions {
-  /** On the file system that is measured. */
-  readonly directory: string;
-  readonly durability: "commit" | "relaxed";
-  /** Uploads or reads in flight. */
-  readonly writers: number;
-  readonly connections: number;
-  readonly clientThreads: number;
-  /** Of one blob in the scenarios of equal blobs. */
-  readonly blobBytes: number;
-  /** Of one run of uploads or reads. */
-  readonly runBytes: number;
-  /** Of the upload mix. */
-  readonly mixBytes: number;
-  readonly runs: number;
-}
-
-export interface BenchRow extends Measurement {
-  readonly scenario: string;
-  readonly durability: string;
-  readonly clientCpuSeconds?: number;
-  readonly serverCpuSeconds?: number;
-  readonly serverRssPeakMib?: number;
-  /** Before the first request of the scenario. */
-  readonly serverRssIdleMib?: number;
-}
-
-type Report = (row: BenchRow) => void;
-
+const KIB = 1024;
+const MIB = 1024 * KIB;
 const DISK_LIMIT_THREADS = [1, 2];
+const DISTANCE_MS = 20;
 
-/** Uploads of equal blobs next to what the disk can do, in turns, each followed by reading the blobs back. */
+/** One run of a scenario, each on a fresh server. */
+export type Scenario = (options: BenchOptions, report: Report) => Promise<void>;
+
+/** Uploads of equal blobs next to what the disk can do, followed by reading the blobs back. */
 export async function uploadsAndReads(options: BenchOptions, report: Report): Promise<void> {
-  await using server = await startServer(options, "uploads");
-  const classes = [{ sizeBytes: options.blobBytes, weight: 1 }];
-  const blob = `${options.blobBytes / 1024} KiB x${options.writers}`;
-  for (let run = 0; run < options.runs; run++) {
-    for (const threads of DISK_LIMIT_THREADS) {
-      report(await diskLimitRow(options, threads));
-    }
-    await using load = await startLoad(options, server, classes, options.runBytes);
-    report(await measured(`upload ${blob}`, options, server, () => load.run("upload")));
-    report(await measured(`read ${blob}`, options, server, () => load.run("readBack")));
-  }
-  await server.stop();
+  for (const threads of DISK_LIMIT_THREADS) report(await diskLimitRow(options, threads));
+  await using bench = await ServerBench.start(options, report);
+  const blob = `${options.blobBytes / KIB} KiB x${options.writers}`;
+  await using load = await bench.load([{ sizeBytes: options.blobBytes, weight: 1 }], options.runBytes);
+  await bench.measure(`upload ${blob}`, load, "upload");
+  await bench.measure(`read ${blob}`, load, "readBack");
+  await bench.stop();
 }
 
-/** A build's mix of sizes on a fresh server: the question is memory. */
+/** A build's mix of sizes: the question is memory. */
 export async function uploadMix(options: BenchOptions, report: Report): Promise<void> {
-  await using server = await startServer(options, "mix");
-  await using load = await startLoad(options, server, BUILD_MIX, options.mixBytes);
-  const name = `mix ${Math.round(options.mixBytes / 2 ** 20)} MiB x${options.writers}`;
-  report(await measured(`upload ${name}`, options, server, () => load.run("upload")));
-  report(await measured(`read ${name}`, options, server, () => load.run("readBack")));
-  await server.stop();
+  await using bench = await ServerBench.start(options, report);
+  await using load = await bench.load(BUILD_MIX, options.mixBytes);
+  const name = `mix ${Math.round(options.mixBytes / MIB)} MiB x${options.writers}`;
+  await bench.measure(`upload ${name}`, load, "upload");
+  await bench.measure(`read ${name}`, load, "readBack");
+  await bench.stop();
+}
+
+/** The action cache: results with one output file each. */
+export async function actions(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  await using load = await bench.load([{ sizeBytes: KIB, weight: 1 }], 5000 * KIB);
+  await load.run("batchUpdate", { batchBlobs: 100 });
+  await bench.measure("UpdateActionResult", load, "actionUpdate");
+  await bench.measure("GetActionResult, hit", load, "actionHit", { passes: 4 });
+  await bench.measure("GetActionResult, miss", load, "actionMiss", { passes: 4 });
+  await bench.stop();
+}
+
+/** FindMissingBlobs of blobs that are there. */
+export async function findMissing(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  await using load = await bench.load([{ sizeBytes: 100, weight: 1 }], 10_000 * 100);
+  await load.run("batchUpdate", { batchBlobs: 1000 });
+  for (const [batchBlobs, passes] of [
+    [1, 2],
+    [100, 40],
+    [10_000, 40],
+  ] as const) {
+    await bench.measure(`FindMissing of ${batchBlobs}`, load, "findMissing", { batchBlobs, passes });
+  }
+  await bench.stop();
+}
+
+/** Small blobs, many in a call. */
+export async function batches(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  await using load = await bench.load([{ sizeBytes: KIB, weight: 1 }], 50_000 * KIB);
+  const batch = { batchBlobs: 100 };
+  await bench.measure("BatchUpdate 100 x 1 KiB", load, "batchUpdate", batch);
+  await bench.measure("BatchRead 100 x 1 KiB", load, "batchRead", { ...batch, passes: 2 });
+  await bench.stop();
+}
+
+/** ByteStream by size of blob, both ways. */
+export async function sizes(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  for (const [label, sizeBytes, totalBytes, writers] of [
+    ["1 KiB", KIB, 5 * MIB, options.writers],
+    ["128 KiB", 128 * KIB, 256 * MIB, options.writers],
+    ["4 MiB", 4 * MIB, 256 * MIB, Math.min(8, options.writers)],
+    ["256 MiB", 256 * MIB, 512 * MIB, 2],
+  ] as const) {
+    await using load = await bench.load([{ sizeBytes, weight: 1 }], totalBytes, { writers });
+    await bench.measure(`Write ${label} x${writers}`, load, "upload");
+    await bench.measure(`Read ${label} x${writers}`, load, "readBack");
+  }
+  await bench.stop();
+}
+
+/** Calls in flight, over 8 connections at the most. */
+export async function fanIn(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  for (const [writers, totalBytes] of [
+    [1, 32 * MIB],
+    [32, 128 * MIB],
+    [256, 256 * MIB],
+    [1000, 256 * MIB],
+  ] as const) {
+    const connections = Math.min(writers, options.connections);
+    await using load = await bench.load([{ sizeBytes: 128 * KIB, weight: 1 }], totalBytes, { writers, connections });
+    await bench.measure(`${writers} writers, 128 KiB`, load, "upload");
+  }
+  await bench.stop();
+}
+
+/** 256 calls in flight over few and many connections. */
+export async function connections(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  for (const count of [1, 16, 256]) {
+    const over = { writers: 256, connections: count };
+    await using load = await bench.load([{ sizeBytes: 16 * KIB, weight: 1 }], 64 * MIB, over);
+    await bench.measure(`Write 16 KiB, ${count} conn.`, load, "upload");
+    await bench.measure(`Read 16 KiB, ${count} conn.`, load, "readBack", { passes: 2 });
+  }
+  await bench.stop();
+}
+
+/** One connection over a line with a round trip of 20 ms. */
+export async function distance(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  await using proxy = await DelayingProxy.start(bench.endpoint, DISTANCE_MS);
+  const far = { endpoint: proxy.endpoint, connections: 1 };
+  for (const [label, sizeBytes, totalBytes, writers] of [
+    ["128 KiB", 128 * KIB, 64 * MIB, 32],
+    ["16 MiB", 16 * MIB, 64 * MIB, 1],
+  ] as const) {
+    await using load = await bench.load([{ sizeBytes, weight: 1 }], totalBytes, { ...far, writers });
+    await bench.measure(`Write ${label} x${writers}, 20 ms`, load, "upload");
+    await bench.measure(`Read ${label} x${writers}, 20 ms`, load, "readBack");
+  }
+  await bench.stop();
 }
 
 async function diskLimitRow(options: BenchOptions, threads: number): Promise<BenchRow> {
@@ -72,46 +138,6 @@ async function diskLimitRow(options: BenchOptions, threads: number): Promise<Ben
     recordsInFlight: options.writers,
   });
   const group = Math.max(1, Math.floor(options.writers / threads));
-  return { scenario: `disk limit, ${threads} x ${group} records`, durability: "fdatasync", ...measurement };
-}
-
-async function startServer(options: BenchOptions, name: string): Promise<ServerProcess> {
-  const server: ServerProcessOptions = {
-    directory: join(options.directory, name),
-    durability: options.durability,
-    // Room for all runs: nothing is to be retired while uploads are measured.
-    maxSize: `${Math.ceil((2 * (options.runBytes * options.runs + options.mixBytes)) / 2 ** 30) + 2}GiB`,
-  };
-  return await ServerProcess.start(server);
-}
-
-async function startLoad(
-  options: BenchOptions,
-  server: ServerProcess,
-  classes: readonly SizeClass[],
-  bytes: number,
-): Promise<LoadGenerator> {
-  const { writers, connections, clientThreads } = options;
-  const task = { endpoint: server.endpoint, classes, bytes, concurrency: writers, connections };
-  return await LoadGenerator.start(task, clientThreads);
-}
-
-async function measured(
-  scenario: string,
-  options: BenchOptions,
-  server: ServerProcess,
-  run: () => Promise<LoadMeasurement>,
-): Promise<BenchRow> {
-  using meter = new ProcessMeter(server.pid);
-  const serverRssIdleMib = meter.rssPeakMib;
-  const measurement = await run();
-  const { cpuSeconds: serverCpuSeconds, rssPeakMib: serverRssPeakMib } = meter;
-  return {
-    scenario,
-    durability: options.durability,
-    ...measurement,
-    serverCpuSeconds,
-    serverRssPeakMib,
-    serverRssIdleMib,
-  };
+  const scenario = `disk limit, ${threads} x ${group} records`;
+  return { scenario, transport: "-", durability: "fdatasync", itemsPerOperation: 1, ...measurement };
 }

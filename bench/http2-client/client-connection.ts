@@ -89,9 +89,14 @@ export class ClientConnection implements AsyncDisposable {
     return connection;
   }
 
-  /** @throws where the call ends with a status other than OK, or what the sink has thrown. */
-  request(headerBlock: Buffer, messages: readonly MessageParts[], sink: ResponseSink): Promise<void> {
-    const stream = new ClientStream(headerBlock, new RequestBody(messages), sink);
+  /** @throws where the call ends with another `grpc-status` than the expected one, or what the sink has thrown. */
+  request(
+    headerBlock: Buffer,
+    messages: readonly MessageParts[],
+    sink: ResponseSink,
+    expectedStatus: string,
+  ): Promise<void> {
+    const stream = new ClientStream(headerBlock, new RequestBody(messages), sink, expectedStatus);
     if (this.#failure !== undefined) stream.fail(this.#failure);
     else if (this.#streams.size >= this.#streamsMax) this.#waiting.push(stream);
     else this.#open(stream);

@@ -12,6 +12,7 @@ export class ClientStream {
   readonly body: RequestBody;
   readonly sink: ResponseSink;
   readonly headerBlock: Buffer;
+  readonly #expectedStatus: string;
   readonly #settled = Promise.withResolvers<void>();
   /** 0 until it is opened. */
   id = 0;
@@ -20,13 +21,14 @@ export class ClientStream {
   isQueued = false;
   #last: HeaderFields | undefined;
 
-  constructor(headerBlock: Buffer, body: RequestBody, sink: ResponseSink) {
+  constructor(headerBlock: Buffer, body: RequestBody, sink: ResponseSink, expectedStatus: string) {
     this.headerBlock = headerBlock;
     this.body = body;
     this.sink = sink;
+    this.#expectedStatus = expectedStatus;
   }
 
-  /** Resolves when the response is complete. @throws where its status is another than OK. */
+  /** Resolves when the response is complete. @throws where its status is another than the expected one. */
   get finished(): Promise<void> {
     return this.#settled.promise;
   }
@@ -38,7 +40,7 @@ export class ClientStream {
   /** The peer has said all that it had to say. */
   end(): void {
     const status = this.#last?.get("grpc-status");
-    if (status === "0") this.#settled.resolve();
+    if (status === this.#expectedStatus) this.#settled.resolve();
     else this.fail(new Error(`grpc-status ${status ?? "missing"}: ${this.#last?.get("grpc-message") ?? ""}`));
   }
 

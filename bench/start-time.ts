@@ -3,12 +3,13 @@
  * the footers alone and by the checkpoint, and what an entry costs in memory. The directory is synthetic: segments
  * with real headers and footers whose payloads are holes, which a start never reads.
  */
+import { keyWords } from "../src/cache/key-words.ts";
 import { randomBytes, randomInt } from "node:crypto";
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { casKey } from "../src/cache/entry-key.ts";
-import { keyWords, shardOfKey } from "../src/storage/index/index-layout.ts";
+import { shardOfKey } from "../src/storage/index/index-layout.ts";
 import { segmentPath } from "../src/storage/segment/segment-file.ts";
 import {
   encodeFooter,

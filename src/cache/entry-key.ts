@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { hexKeyWords, keyWords } from "./key-words.ts";
 import { DIGEST_FUNCTIONS, type Digest, digestToString } from "./digest.ts";
 
 /**
@@ -12,8 +13,8 @@ export const ACTION_CACHE_SPACE = 64;
 export interface EntryKey {
   /** 0 to 255, see the constants above. */
   readonly space: number;
-  /** 32 bytes, evenly distributed: a hash, or the SHA-256 of a longer name. */
-  readonly bytes: Uint8Array;
+  /** 32 bytes, evenly distributed: a hash, or the SHA-256 of a longer name; see key-words.ts. */
+  readonly words: Int32Array;
   /** For CAS entries the size is part of the key; undefined where the key does not fix it. */
   readonly sizeBytes: number | undefined;
 }
@@ -30,7 +31,7 @@ export function isContentAddressedSpace(space: number): boolean {
 export function casKey(digest: Digest): EntryKey {
   return {
     space: CAS_SPACE_BASE + DIGEST_FUNCTIONS[digest.fn].number,
-    bytes: Buffer.from(digest.hash, "hex"),
+    words: hexKeyWords(digest.hash),
     sizeBytes: digest.sizeBytes,
   };
 }
@@ -38,5 +39,5 @@ export function casKey(digest: Digest): EntryKey {
 /** Action results are scoped by instance name (HAZARDS H21): the instance is hashed into the key. */
 export function actionKey(instanceName: string, action: Digest): EntryKey {
   const name = `${instanceName}\0${action.fn}\0${digestToString(action)}`;
-  return { space: ACTION_CACHE_SPACE, bytes: hash("sha256", name, "buffer"), sizeBytes: undefined };
+  return { space: ACTION_CACHE_SPACE, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
 }

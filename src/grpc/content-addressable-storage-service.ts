@@ -20,7 +20,7 @@ import {
 } from "./messages.ts";
 import { asBuffer } from "./proto-definitions.ts";
 import { bindService } from "./proto-services.ts";
-import { digestMessage, requestDigest, requestDigestFunction } from "./request-digest.ts";
+import { digestMessage, requestDigest, requestDigestFunction, requestDigests } from "./request-digest.ts";
 import { checkInstanceName } from "./resource-name.ts";
 import type { BoundMethod } from "./transport/handler.ts";
 
@@ -71,7 +71,7 @@ export class ContentAddressableStorageService {
     for (const [index, slice] of slices(request.blob_digests, FIND_MISSING_SLICE).entries()) {
       if (index > 0) await nextTurn();
       const start = index * FIND_MISSING_SLICE;
-      const digests = slice.map((digest, place) => requestDigest(`blob_digests[${start + place}]`, digest, fn));
+      const digests = requestDigests("blob_digests", start, slice, fn);
       for (const digest of await this.#blobs.findMissing(digests)) missing.push(digestMessage(digest));
     }
     return { missing_blob_digests: missing };

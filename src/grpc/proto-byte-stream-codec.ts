@@ -109,16 +109,8 @@ function readWriteField(reader: ProtoWireReader, tag: number, request: WriteRequ
       request.data = reader.bytes();
       break;
     default:
-      skipUnknown(reader, tag);
+      reader.skipUnknown(tag, [1, 2, 3, 10]);
   }
-}
-
-function skipUnknown(reader: ProtoWireReader, tag: number): void {
-  const fieldNumber = tag >>> 3;
-  if (fieldNumber <= 3 || fieldNumber === 10) {
-    throw new TypeError(`wire type ${tag & 7} of field ${fieldNumber}`);
-  }
-  reader.skip(tag);
 }
 
 /** Copies `data` once, into the message. */

@@ -28,6 +28,7 @@ import {
   readResponsePieces,
   WriteRequestParts,
 } from "./proto-byte-stream-codec.ts";
+import { decodeFindMissingBlobsRequest, encodeFindMissingBlobsResponse } from "./proto-find-missing-codec.ts";
 import { asBuffer, decodeMessage, serviceDefinition } from "./proto-definitions.ts";
 import type { ServerReflectionRequest, ServerReflectionResponse } from "./reflection-messages.ts";
 import type {
@@ -94,6 +95,10 @@ const FAST_CODECS: Record<string, Partial<MethodDefinition<unknown, unknown>>> =
   "/google.bytestream.ByteStream/Read": {
     encodeResponse: encodeReadResponse as (response: unknown) => Buffer,
     encodeResponsePieces: readResponsePieces as (response: unknown) => readonly Buffer[],
+  },
+  "/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs": {
+    decodeRequest: decodeFindMissingBlobsRequest,
+    encodeResponse: encodeFindMissingBlobsResponse as (response: unknown) => Buffer,
   },
   "/google.bytestream.ByteStream/Write": {
     decodeRequest: decodeWriteRequest,

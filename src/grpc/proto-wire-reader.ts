@@ -26,6 +26,19 @@ export class ProtoWireReader {
     return this.#position === this.#bytes.length;
   }
 
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Enters the message that comes next as a field. @returns where it ends: read up to there, then {@link leave}. */
+  enter(): number {
+    return this.#lengthDelimitedEnd();
+  }
+
+  leave(end: number): void {
+    if (this.#position !== end) throw new RangeError(`a message that ends at byte ${end} has a field beyond it`);
+  }
+
   /** The next field's `number << 3 | wire type`. */
   tag(): number {
     const tag = this.#uint32();
@@ -55,6 +68,22 @@ export class ProtoWireReader {
     throw new RangeError(`varint of more than 10 bytes before byte ${this.#position}`);
   }
 
+  /** An int32 or an enum: the lower half of what was encoded. */
+  int32(): number {
+    return this.int64() | 0;
+  }
+
+  /** The same as {@link string}, faster where it is ASCII. */
+  asciiString(): string {
+    const end = this.#lengthDelimitedEnd();
+    const bytes = this.#bytes;
+    let seen = 0;
+    for (let at = this.#position; at < end; at++) seen |= bytes[at]!;
+    const text = bytes.toString(seen < 0x80 ? "latin1" : "utf8", this.#position, end);
+    this.#position = end;
+    return text;
+  }
+
   string(): string {
     const end = this.#lengthDelimitedEnd();
     const text = this.#bytes.toString("utf8", this.#position, end);
@@ -78,6 +107,15 @@ export class ProtoWireReader {
   /** What is not read yet, as a view. */
   rest(): Buffer {
     return this.#bytes.subarray(this.#position);
+  }
+
+  /**
+   * Skips a field that the reader of a message does not know.
+   * @param known the numbers that it does know: with one of them, the wire type is foreign, which throws.
+   */
+  skipUnknown(tag: number, known: readonly number[]): void {
+    if (known.includes(tag >>> 3)) throw new TypeError(`wire type ${tag & 7} of field ${tag >>> 3}`);
+    this.skip(tag);
   }
 
   /** Skips the value that follows `tag`. */

@@ -1,3 +1,4 @@
+import { keyBytes } from "../cache/key-words.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryKey } from "../cache/entry-key.ts";
 import type { ByteRange, EntryContent, EntryStore, StagedEntry, StageOptions } from "../cache/entry-store.ts";
@@ -5,7 +6,7 @@ import type { Clock } from "../clock.ts";
 import type { EngineOptions, EngineSizes } from "./engine-options.ts";
 import type { DiskLedger } from "./disk-ledger.ts";
 import { type FileSystem, isPassing } from "./file-system.ts";
-import { keyWords, shardOfKey } from "./index/index-layout.ts";
+import { shardOfKey } from "./index/index-layout.ts";
 import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { leaseSeconds } from "./lease-clock.ts";
@@ -126,7 +127,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
       }
       this.touch(key, found);
       const content = this.contentOf(key, index, found, pinned, range.offset, length);
-      if (found.verified || (await content.check(key.bytes).catch(() => false))) return content;
+      if (found.verified || (await content.check(keyBytes(key.words)).catch(() => false))) return content;
       content.close();
       this.quarantine(key, found);
       return undefined;
@@ -205,8 +206,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   }
 
   private lookUp(key: EntryKey): FoundEntry | undefined {
-    const words = keyWords(key.bytes);
-    const found = this.shardAt(shardOfKey(words, this.parts.shards.length)).index.find(words, key.space);
+    const found = this.shardOf(key).index.find(key.words, key.space);
     // The size is part of a content-addressed key (H19).
     return found !== undefined && key.sizeBytes !== undefined && found.sizeBytes !== key.sizeBytes ? undefined : found;
   }
@@ -236,7 +236,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   }
 
   private quarantine(key: EntryKey, { segmentId, offset }: FoundEntry): void {
-    const record = { space: key.space, key: key.bytes, segmentId, offset };
+    const record = { space: key.space, key: keyBytes(key.words), segmentId, offset };
     this.noteQuarantine(record);
     this.shardOf(key)
       .call("quarantine", record)
@@ -267,7 +267,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   }
 
   private shardOf(key: EntryKey): SupervisedShard {
-    return this.shardAt(shardOfKey(keyWords(key.bytes), this.parts.shards.length));
+    return this.shardAt(shardOfKey(key.words, this.parts.shards.length));
   }
 
   private shardAt(shardIndex: number): SupervisedShard {

@@ -1,3 +1,4 @@
+import { keyWords } from "../../src/cache/key-words.ts";
 import { hash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CacheError, type CacheErrorCode } from "../../src/cache/cache-error.ts";
@@ -16,7 +17,7 @@ const RACING_UPLOADS = 64;
 const CHUNK_BYTES = 16 * 1024;
 
 function actionSpaceKey(name: string): EntryKey {
-  return { space: ACTION_CACHE_SPACE, bytes: hash("sha256", name, "buffer"), sizeBytes: undefined };
+  return { space: ACTION_CACHE_SPACE, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { keyWords } from "../../src/cache/key-words.ts";
 import {
   copyFileSync,
   existsSync,
@@ -12,7 +13,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type EntryKey, actionKey } from "../../src/cache/entry-key.ts";
 import type { EngineOptions } from "../../src/storage/engine-options.ts";
-import { shardOfKey, keyWords } from "../../src/storage/index/index-layout.ts";
+import { shardOfKey } from "../../src/storage/index/index-layout.ts";
 import type { ShardedEntryStore } from "../../src/storage/sharded-entry-store.ts";
 import { type CasContent, randomContent, randomContents } from "../support/cas-content.ts";
 import { testSeed } from "../support/seed.ts";

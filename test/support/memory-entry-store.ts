@@ -1,3 +1,4 @@
+import { keyBytes } from "../../src/cache/key-words.ts";
 import { hash } from "node:crypto";
 import { CacheError } from "../../src/cache/cache-error.ts";
 import { type EntryKey, isContentAddressed } from "../../src/cache/entry-key.ts";
@@ -11,7 +12,7 @@ export interface MemoryEntryStoreOptions {
 }
 
 function mapKey(key: EntryKey): string {
-  return `${key.space}/${Buffer.from(key.bytes).toString("hex")}/${key.sizeBytes ?? "any"}`;
+  return `${key.space}/${Buffer.from(keyBytes(key.words)).toString("hex")}/${key.sizeBytes ?? "any"}`;
 }
 
 /**
@@ -110,7 +111,7 @@ function verify(key: EntryKey, bytes: Uint8Array): void {
   if (bytes.length !== key.sizeBytes) {
     throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${bytes.length}`);
   }
-  const expected = Buffer.from(key.bytes).toString("hex");
+  const expected = Buffer.from(keyBytes(key.words)).toString("hex");
   const actual = hash("sha256", bytes, "hex");
   if (actual !== expected) throw new CacheError("invalid_argument", `hash: expected ${expected}, got ${actual}`);
 }

@@ -1,3 +1,4 @@
+import { keyBytes, keyWords } from "../../src/cache/key-words.ts";
 import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
@@ -5,7 +6,7 @@ import { ACTION_CACHE_SPACE, type EntryKey, isContentAddressed } from "../../src
 import type { Clock } from "../../src/clock.ts";
 import { DiskLedger } from "../../src/storage/disk-ledger.ts";
 import { nodeFileSystem } from "../../src/storage/file-system.ts";
-import { allocateIndexBuffers, keyWords } from "../../src/storage/index/index-layout.ts";
+import { allocateIndexBuffers } from "../../src/storage/index/index-layout.ts";
 import type { FoundEntry } from "../../src/storage/index/index-reader.ts";
 import { IndexWriter } from "../../src/storage/index/index-writer.ts";
 import { leaseSeconds } from "../../src/storage/lease-clock.ts";
@@ -36,7 +37,7 @@ export interface TestValue {
 }
 
 export function actionValue(name: string, bytes: Buffer): TestValue {
-  return { key: { space: ACTION_CACHE_SPACE, bytes: Buffer.alloc(32, name), sizeBytes: undefined }, bytes };
+  return { key: { space: ACTION_CACHE_SPACE, words: keyWords(Buffer.alloc(32, name)), sizeBytes: undefined }, bytes };
 }
 
 export interface TestShardOptions {
@@ -164,7 +165,7 @@ export class TestShard {
   }
 
   find({ key }: TestValue): FoundEntry | undefined {
-    return this.index.find(keyWords(key.bytes), key.space);
+    return this.index.find(key.words, key.space);
   }
 
   /** The bytes that the index points to, or undefined for a miss. */
@@ -173,7 +174,7 @@ export class TestShard {
     if (found === undefined) return undefined;
     const file = readFileSync(segmentPath(this.paths.segments, found.segmentId));
     const header = decodeRecordHeader(file.subarray(found.offset));
-    if (header === undefined || !value.key.bytes.every((byte, i) => header.key[i] === byte)) {
+    if (header === undefined || !Buffer.from(keyBytes(value.key.words)).equals(header.key)) {
       throw new Error("the index points to no record, or to one of another key");
     }
     const start = found.offset + RECORD_HEADER_BYTES;
@@ -241,7 +242,7 @@ export class TestShard {
 function requestOf({ key }: TestValue, sizeBytes: number, source: StagedSource, adopt: boolean): PutRequest {
   return {
     space: key.space,
-    key: Uint8Array.from(key.bytes),
+    key: keyBytes(key.words),
     contentAddressed: isContentAddressed(key),
     sizeBytes,
     source,

@@ -24,7 +24,6 @@ export const ENTRY_BYTES = ENTRY_WORDS * 4;
 
 export const ENTRY_VERSION = 0;
 export const ENTRY_KEY = 1;
-export const KEY_WORDS = 8;
 export const ENTRY_SIZE_LOW = 9;
 export const ENTRY_STORED_LOW = 10;
 export const ENTRY_PACKED = 11;
@@ -130,17 +129,6 @@ export function unpackLocation(
     segmentId: segmentId >>> 0,
     offset: (offsetUnits >>> 0) * OFFSET_UNIT_BYTES,
   };
-}
-
-/** The eight words of a 32-byte key, little-endian. */
-export function keyWords(bytes: Uint8Array): Int32Array {
-  const words = new Int32Array(KEY_WORDS);
-  for (let i = 0; i < KEY_WORDS; i += 1) {
-    const at = i * 4;
-    words[i] =
-      (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
-  }
-  return words;
 }
 
 /** I4: the shard of a key is a pure function of the key and the shard count. */

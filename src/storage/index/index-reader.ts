@@ -1,3 +1,4 @@
+import { KEY_WORDS } from "../../cache/key-words.ts";
 import {
   CONTROL_LIVE_COUNT,
   ENTRY_KEY,
@@ -12,7 +13,6 @@ import {
   ENTRY_WORDS,
   type EntryLocation,
   type IndexBuffers,
-  KEY_WORDS,
   MARK_VERIFIED,
   PARTITION_BASE,
   PARTITION_GENERATION,

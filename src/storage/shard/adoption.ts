@@ -1,6 +1,7 @@
+import { keyWords } from "../../cache/key-words.ts";
 import { createContentHash } from "../content-hash.ts";
 import { readFully, removeQuietly, writeFully } from "../file-system.ts";
-import { type EntryLocation, keyWords } from "../index/index-layout.ts";
+import { type EntryLocation } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
   ChunkChecksums,

@@ -1,6 +1,7 @@
+import { keyWords } from "../../cache/key-words.ts";
 import { errorCode } from "../file-system.ts";
 import { type CheckpointSource, removeCheckpoint, restoreCheckpoint } from "../index/index-checkpoint.ts";
-import { type EntryLocation, keyWords, shardOfKey } from "../index/index-layout.ts";
+import { type EntryLocation, shardOfKey } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import { FooterCursor } from "../segment/segment-format.ts";

@@ -1,7 +1,8 @@
+import { keyWords } from "../../cache/key-words.ts";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
 import { contentHashOf } from "../content-hash.ts";
 import { readFully, removeQuietly } from "../file-system.ts";
-import { type EntryLocation, keyWords } from "../index/index-layout.ts";
+import { type EntryLocation } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
   ChunkChecksums,

@@ -1,3 +1,4 @@
+import { keyWords } from "../../cache/key-words.ts";
 import { ACTION_CACHE_SPACE } from "../../cache/entry-key.ts";
 import {
   CHUNK_BYTES,
@@ -11,7 +12,7 @@ import {
   recordTrailerBytes,
 } from "../segment/segment-format.ts";
 import { errorCode, readFully } from "../file-system.ts";
-import { keyWords } from "../index/index-layout.ts";
+
 import type { FoundEntry } from "../index/index-reader.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import { leaseSeconds } from "../lease-clock.ts";

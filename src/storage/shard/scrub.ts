@@ -1,5 +1,6 @@
+import { keyWords } from "../../cache/key-words.ts";
 import { isPassing } from "../file-system.ts";
-import { keyWords } from "../index/index-layout.ts";
+
 import { checkRecord } from "../segment/record-check.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import { type PlacedRecord, recordBytes } from "../segment/segment-format.ts";

@@ -9,7 +9,7 @@ export type StagedSource =
 
 export interface PutRequest {
   readonly space: number;
-  /** 32 bytes. */
+  /** 32 bytes, no view of more: a message to a thread carries the whole of what a view looks at. */
   readonly key: Uint8Array;
   /** Whether the key is the SHA-256 of the bytes and the worker must check that. */
   readonly contentAddressed: boolean;

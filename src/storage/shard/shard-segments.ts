@@ -1,3 +1,4 @@
+import { keyWords } from "../../cache/key-words.ts";
 import {
   recordFootprintBytes,
   type PlacedRecord,
@@ -7,7 +8,7 @@ import {
 import { removeIfThere } from "../file-system.ts";
 import { SegmentWriter } from "../segment/segment-writer.ts";
 import type { CoveredSegment } from "../index/index-checkpoint.ts";
-import { keyWords } from "../index/index-layout.ts";
+
 import { leaseSeconds } from "../lease-clock.ts";
 import { segmentPath } from "../segment/segment-file.ts";
 import type { ShardContext } from "./shard-context.ts";

@@ -1,4 +1,4 @@
-import { keyWords } from "../index/index-layout.ts";
+import { keyWords } from "../../cache/key-words.ts";
 import { checkpointBytes, type CoveredSegment, saveCheckpoint } from "../index/index-checkpoint.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { adoptFile } from "./adoption.ts";

@@ -1,5 +1,6 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
+import { keyBytes } from "../../cache/key-words.ts";
 import type { StagedEntry } from "../../cache/entry-store.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 import { errorCode, type FileSystem } from "../file-system.ts";
@@ -166,8 +167,7 @@ export class StagedUpload implements StagedEntry {
     try {
       outcome = await this.shard.call("put", {
         space: key.space,
-        // A copy of its own: a message to a thread carries the whole of what a view looks at, here Node's pool.
-        key: new Uint8Array(key.bytes),
+        key: keyBytes(key.words),
         contentAddressed: isContentAddressed(key),
         sizeBytes: staged,
         source,

@@ -1,9 +1,9 @@
+import { keyWords } from "../../../src/cache/key-words.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   allocateIndexBuffers,
   type EntryLocation,
-  keyWords,
   PARTITION_COUNT,
   SIZE_BYTES_MAX,
 } from "../../../src/storage/index/index-layout.ts";

@@ -1,3 +1,4 @@
+import { keyBytes } from "../../../src/cache/key-words.ts";
 import { ACTION_CACHE_SPACE, type EntryKey } from "../../../src/cache/entry-key.ts";
 import type { Target } from "./engine-commands.ts";
 import { ACTION_COUNT, actionKeyOf, BLOBS } from "./model-contents.ts";
@@ -24,15 +25,17 @@ export const NAMED_KEYS: readonly NamedKey[] = [
   }),
 ];
 
-const NAME_OF_KEY = new Map(NAMED_KEYS.map(({ name, key }) => [keyText(key), name]));
+const NAME_OF_KEY = new Map(
+  NAMED_KEYS.map(({ name, key: { space, words } }) => [keyText(space, keyBytes(words)), name]),
+);
 
-function keyText({ space, bytes }: Pick<EntryKey, "space" | "bytes">): string {
+function keyText(space: number, bytes: Uint8Array): string {
   return `${space === ACTION_CACHE_SPACE ? "action" : "blob"} ${Buffer.from(bytes).toString("latin1")}`;
 }
 
 /** The model's name of a record's key; undefined for one that no run uses. */
 export function nameOfRecord({ space, key }: { space: number; key: Uint8Array }): string | undefined {
-  return NAME_OF_KEY.get(keyText({ space, bytes: key }));
+  return NAME_OF_KEY.get(keyText(space, key));
 }
 
 export function namedKey({ kind, index }: Target): NamedKey {

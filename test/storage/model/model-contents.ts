@@ -1,3 +1,4 @@
+import { keyWords } from "../../../src/cache/key-words.ts";
 import { hash } from "node:crypto";
 import { ACTION_CACHE_SPACE, type EntryKey } from "../../../src/cache/entry-key.ts";
 import { type CasContent, contentOf } from "../../support/cas-content.ts";
@@ -41,7 +42,7 @@ const NOISE = random.bytes(256 * KIB);
 
 const ACTION_KEYS: readonly EntryKey[] = Array.from({ length: ACTION_COUNT }, (_, action) => ({
   space: ACTION_CACHE_SPACE,
-  bytes: hash("sha256", `action ${action}`, "buffer"),
+  words: keyWords(hash("sha256", `action ${action}`, "buffer")),
   sizeBytes: undefined,
 }));
 

@@ -1,3 +1,4 @@
+import { keyBytes } from "../../../src/cache/key-words.ts";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ByteRange } from "../../../src/cache/entry-store.ts";
@@ -77,10 +78,10 @@ describe("RecordContent", () => {
       for (const readBytesMax of [Number.POSITIVE_INFINITY, 10_007]) {
         shard.fileSystem.readBytesMax = readBytesMax;
         const streamed = await open(range, verified);
-        expect(verified || (await streamed.check(value.key.bytes))).toBe(true);
+        expect(verified || (await streamed.check(keyBytes(value.key.words)))).toBe(true);
         expect((await collect(streamed)).equals(expected)).toBe(true);
         const atOnce = await open(range, verified);
-        expect(verified || (await atOnce.check(value.key.bytes))).toBe(true);
+        expect(verified || (await atOnce.check(keyBytes(value.key.words)))).toBe(true);
         expect(Buffer.from(await atOnce.bytes()).equals(expected)).toBe(true);
       }
     }
@@ -89,11 +90,11 @@ describe("RecordContent", () => {
 
   test("counts as verified once every chunk was read and held, and not before", async () => {
     const part = await open({ offset: CHUNK_BYTES });
-    await part.check(value.key.bytes);
+    await part.check(keyBytes(value.key.words));
     await part.bytes();
     expect(events).toEqual([]);
     const whole = await open();
-    await whole.check(value.key.bytes);
+    await whole.check(keyBytes(value.key.words));
     await whole.bytes();
     expect(events).toEqual(["verified"]);
   });
@@ -112,7 +113,7 @@ describe("RecordContent", () => {
   ])("I6: damage in %s is seen by the check, before a byte is given out", async (_, at) => {
     damage(at);
     const content = await open();
-    expect(await content.check(value.key.bytes)).toBe(false);
+    expect(await content.check(keyBytes(value.key.words))).toBe(false);
     content.close();
     expect(events).not.toContain("verified");
   });
@@ -120,7 +121,7 @@ describe("RecordContent", () => {
   test("I6: damage in a later chunk breaks the stream off before a byte of that chunk", async () => {
     damage(RECORD_HEADER_BYTES + CHUNK_BYTES + 5);
     const content = await open();
-    expect(await content.check(value.key.bytes)).toBe(true);
+    expect(await content.check(keyBytes(value.key.words))).toBe(true);
     const given = createHash("sha256");
     let givenBytes = 0;
     const reading = (async () => {
@@ -162,7 +163,7 @@ describe("SegmentReaders", () => {
     const second = await readers.pin(1);
     readers.retire(1);
     expect(openReaders()).toBe(1);
-    await content.check(value.key.bytes);
+    await content.check(keyBytes(value.key.words));
     expect(Buffer.from(await content.bytes()).equals(value.bytes)).toBe(true);
     expect(openReaders()).toBe(1);
     second.unpin();

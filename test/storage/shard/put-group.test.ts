@@ -1,3 +1,4 @@
+import { keyBytes } from "../../../src/cache/key-words.ts";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { basename } from "node:path";
@@ -87,7 +88,7 @@ describe("I1: an upload that is not what its key says", () => {
     const outcomes = shard.put(good, { key: wrong.key, bytes: random.bytes(1000) }, alsoGood);
     expect(statuses(outcomes)).toEqual(["stored", "invalid_argument", "stored"]);
     expect(outcomes[1]).toMatchObject({
-      message: expect.stringContaining(Buffer.from(wrong.key.bytes).toString("hex")),
+      message: expect.stringContaining(Buffer.from(keyBytes(wrong.key.words)).toString("hex")),
     });
     shard.expectStored(good, alsoGood);
     shard.expectAbsent(wrong);

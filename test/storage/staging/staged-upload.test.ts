@@ -1,3 +1,4 @@
+import { keyBytes, keyWords } from "../../../src/cache/key-words.ts";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -25,7 +26,11 @@ const SLAB_UPLOAD_BYTES_MAX = 8 * BLOCK_BYTES;
 const ADOPT_BYTES_MIN = MIB;
 const ENTRY_BYTES_MAX = 32 * MIB;
 /** Keys that fix no size, as of action results. */
-const openKey = (): EntryKey => ({ space: ACTION_CACHE_SPACE, bytes: random.bytes(32), sizeBytes: undefined });
+const openKey = (): EntryKey => ({
+  space: ACTION_CACHE_SPACE,
+  words: keyWords(random.bytes(32)),
+  sizeBytes: undefined,
+});
 
 let directory: TemporaryDirectory;
 let fileSystem: FaultyFileSystem;
@@ -368,7 +373,7 @@ test("many uploads at once over a slab of 16 blocks keep their bytes apart", asy
       if (i % 5 === 0) return upload.discard();
       await upload.commit();
       storedTotal += recordFootprintBytes(sizeBytes);
-      const taken = shard.taken.find(({ request }) => Buffer.from(request.key).equals(key.bytes));
+      const taken = shard.taken.find(({ request }) => Buffer.from(request.key).equals(keyBytes(key.words)));
       expect(taken?.bytes.equals(bytes)).toBe(true);
     }),
   );

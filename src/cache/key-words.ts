@@ -1,0 +1,40 @@
+/** The eight words of a 32-byte key, little-endian: how the index holds keys and compares them. */
+export const KEY_WORDS = 8;
+const WORD_BYTES = 4;
+
+export function keyWords(bytes: Uint8Array): Int32Array {
+  const words = new Int32Array(KEY_WORDS);
+  for (let i = 0; i < KEY_WORDS; i += 1) {
+    const at = i * WORD_BYTES;
+    words[i] =
+      (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
+  }
+  return words;
+}
+
+/** The same of 64 lower-case hex digits, which are not checked here. */
+export function hexKeyWords(hex: string): Int32Array {
+  const words = new Int32Array(KEY_WORDS);
+  for (let i = 0; i < KEY_WORDS; i += 1) {
+    const at = i * WORD_BYTES * 2;
+    words[i] =
+      hexByte(hex, at) | (hexByte(hex, at + 2) << 8) | (hexByte(hex, at + 4) << 16) | (hexByte(hex, at + 6) << 24);
+  }
+  return words;
+}
+
+/** The 32 bytes of a key, in memory of their own. */
+export function keyBytes(words: Int32Array): Uint8Array {
+  const bytes = new Uint8Array(KEY_WORDS * WORD_BYTES);
+  for (let i = 0; i < bytes.length; i += 1) bytes[i] = (words[i >> 2] ?? 0) >>> ((i & 3) * 8);
+  return bytes;
+}
+
+function hexByte(hex: string, at: number): number {
+  return (hexDigit(hex.charCodeAt(at)) << 4) | hexDigit(hex.charCodeAt(at + 1));
+}
+
+/** '0' is 48, 'a' is 97. */
+function hexDigit(code: number): number {
+  return code < 97 ? code - 48 : code - 87;
+}

@@ -6,7 +6,11 @@ import {
   type PlacedRecord,
   recordBytes,
 } from "../../../src/storage/segment/segment-format.ts";
-import { type RecoveredSegment, recoverSegment } from "../../../src/storage/segment/segment-recovery.ts";
+import {
+  inspectSegment,
+  type RecoveredSegment,
+  recoverSegment,
+} from "../../../src/storage/segment/segment-recovery.ts";
 import { StorePaths } from "../../../src/storage/store-paths.ts";
 import type { SimulatedDisk } from "../../support/simulated-disk.ts";
 import { SimulatedFile } from "../../support/simulated-file.ts";
@@ -20,6 +24,8 @@ export interface DiskSegment {
   readonly path: string;
   readonly recovered: RecoveredSegment;
   readonly sizeBytes: number;
+  /** Its last bytes are those of a footer, whatever has become of the table before them. */
+  readonly hasFooterTail: boolean;
 }
 
 /** The engine's files, read and changed behind its back. */
@@ -56,13 +62,17 @@ export class EngineDisk {
     return this.#disk.inspect((fileSystem) => read(fileSystem, path).recovered.records);
   }
 
-  /** What the ledger should hold for the files that are there: unsealed segments have their footers to come. */
+  /**
+   * What the ledger should hold for the files that are there: unsealed segments have their footers to come. Where a
+   * power cut undid a part of what was appended over a footer, its table may be spoilt and its tail stand: a start
+   * takes such a segment for sealed and counts what it is, though its records are then found by a scan.
+   */
   accountedBytes(): number {
     let bytes = 0;
     for (const [path, file] of this.#disk.names.files()) if (!path.startsWith(PATHS.segments)) bytes += file.sizeBytes;
-    for (const { recovered, sizeBytes } of this.segments()) {
-      const { sealed, endOffset, records } = recovered;
-      bytes += sealed ? sizeBytes : endOffset + records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES;
+    for (const { recovered, sizeBytes, hasFooterTail } of this.segments()) {
+      const { endOffset, records } = recovered;
+      bytes += hasFooterTail ? sizeBytes : endOffset + records.length * FOOTER_ROW_BYTES + FOOTER_TAIL_BYTES;
     }
     return bytes;
   }
@@ -120,7 +130,8 @@ export class EngineDisk {
 function read(fileSystem: FileSystem, path: string): DiskSegment {
   const fd = fileSystem.open(path, "read");
   const recovered = recoverSegment(fileSystem, fd);
-  return { path, recovered, sizeBytes: fileSystem.sizeOf(fd) };
+  const hasFooterTail = inspectSegment(fileSystem, fd) !== undefined;
+  return { path, recovered, sizeBytes: fileSystem.sizeOf(fd), hasFooterTail };
 }
 
 function replace(file: SimulatedFile, bytes: Buffer): void {

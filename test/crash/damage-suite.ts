@@ -1,6 +1,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Digest } from "../../src/cache/digest.ts";
+import { nodeFileSystem } from "../../src/storage/file-system.ts";
+import { readSegmentHeader } from "../../src/storage/segment/segment-recovery.ts";
 import { CacheClient, CacheClients, digestOf } from "../support/cache-client.ts";
 import { type SeededRandom, seededRandom } from "../support/seeded-random.ts";
 import { ServerProcess, type ServerProcessOptions } from "../support/server-process.ts";
@@ -106,11 +108,17 @@ async function expectMended(server: ServerProcess, store: FilledStore, misses: r
 }
 
 /**
- * Sealed segments, oldest first. The newest is left out: a start goes on appending to it, and a server cannot see that
- * the file which it has open has no name any more.
+ * Sealed segments, oldest first. The newest of each shard is left out: a start goes on appending to it, and a server
+ * cannot see that the file which it has open has no name any more.
  */
 function sealedSegments(segments: string): string[] {
-  return readdirSync(segments).toSorted().slice(0, -1);
+  const newestOfShard = new Map<number | undefined, string>();
+  const names = readdirSync(segments).toSorted();
+  for (const name of names) {
+    newestOfShard.set(readSegmentHeader(nodeFileSystem, join(segments, name))?.shardIndex, name);
+  }
+  const resumable = new Set(newestOfShard.values());
+  return names.filter((name) => !resumable.has(name));
 }
 
 function someSegments({ segments, random }: FilledStore): string[] {

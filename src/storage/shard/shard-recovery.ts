@@ -115,7 +115,7 @@ function summarize(segmentId: number, { header, nonce, records, endOffset }: Rec
 
 /**
  * Goes on appending to the shard's newest segment while it is less than half full, so that restarts do not leave
- * many small ones. Only the newest segment of all may grow: else id and offset would no longer order the records of
+ * many small ones. Only the newest of those that may hold its keys may grow: else id and offset would no longer order the records of
  * a key. One that the checkpoint knew longer may not: the next start would take what is appended now for covered.
  */
 export function resumeNewest(

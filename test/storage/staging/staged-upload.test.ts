@@ -1,7 +1,7 @@
 import { keyBytes, keyWords } from "../../../src/cache/key-words.ts";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { CacheError } from "../../../src/cache/cache-error.ts";
 import { ACTION_CACHE_SPACE, type EntryKey } from "../../../src/cache/entry-key.ts";
 import { DiskLedger } from "../../../src/storage/disk-ledger.ts";
@@ -345,6 +345,7 @@ describe("waiting for room", () => {
     open(MIB);
     const upload = await StagedUpload.start(context, shard, openKey(), undefined);
     const growing = codeOf(writeAll(upload, random.bytes(2 * MIB), 100_000));
+    await vi.waitFor(() => expect(context.admission.bytesWanted).toBeGreaterThan(0));
     await upload.discard();
     expect(await growing).toBe("cancelled");
     expectNothingStaged(0);

@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import type { Measurement } from "./measurement.ts";
 import { summarize } from "./measurement.ts";
@@ -34,7 +34,9 @@ export async function measureDiskLimit(options: {
 }): Promise<Measurement> {
   const records = Math.ceil(options.records / options.threads);
   const recordsPerGroup = Math.max(1, Math.floor(options.recordsInFlight / options.threads));
-  const paths = Array.from({ length: options.threads }, (_, thread) => join(options.directory, `disk-limit-${thread}`));
+  // Not removed here, see ServerBench: the files of whoever comes next would be written to the blocks of these.
+  const directory = mkdtempSync(join(options.directory, "disk-limit-"));
+  const paths = Array.from({ length: options.threads }, (_, thread) => join(directory, `${thread}`));
   const results = await Promise.all(
     paths.map((path) =>
       runWorker<DiskLimitResult>("disk-limit-worker.ts", {
@@ -45,7 +47,6 @@ export async function measureDiskLimit(options: {
       }),
     ),
   );
-  for (const path of paths) rmSync(path);
   const startedAt = Math.min(...results.map((result) => result.startedAt));
   const endedAt = Math.max(...results.map((result) => result.endedAt));
   return summarize({

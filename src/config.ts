@@ -111,7 +111,7 @@ function resolveOptions(given: (flag: string) => GivenText | undefined, problems
 }
 
 /** Values that are fine alone and not together. */
-function conflictsIn({ maxBytes, stagingDiskBytes, blobBytesMax }: Config): string[] {
+function conflictsIn({ maxBytes, stagingDiskBytes, blobBytesMax, tlsCertPath, tlsKeyPath }: Config): string[] {
   const bytes = (value: number) => OPTIONS.maxBytes.kind.format(value);
   const problems: string[] = [];
   if (stagingDiskBytes >= maxBytes) {
@@ -121,6 +121,9 @@ function conflictsIn({ maxBytes, stagingDiskBytes, blobBytesMax }: Config): stri
   }
   if (blobBytesMax > maxBytes) {
     problems.push(`--max-blob-size: expected at most --max-size (${bytes(maxBytes)}), got ${bytes(blobBytesMax)}`);
+  }
+  if ((tlsCertPath === undefined) !== (tlsKeyPath === undefined)) {
+    problems.push("--tls-cert and --tls-key: expected both or neither");
   }
   return problems;
 }

@@ -1,4 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import type { TlsIdentity } from "./tls-identity.ts";
 
 /** How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4). */
 const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -14,14 +16,25 @@ export interface ConnectionListenerOptions {
   readonly prefaceTimeoutMs: number;
   /** Told of each connection that was not taken for want of room or of a descriptor. */
   readonly onRefused?: () => void;
+  /** Where given, connections are TLS from their first byte, and no others are taken. */
+  readonly tls?: TlsIdentity | undefined;
+  /** Told of each TLS handshake that failed, as it does for a client that does not speak it. */
+  readonly onHandshakeFailed?: (cause: Error) => void;
 }
+
+/** In the order of preference (RFC 7301). A client that knows others only is refused by an alert. */
+const ALPN_PROTOCOLS = ["h2", "http/1.1"];
+
+/** The socket below, which Node keeps behind its back; each is closed with the other. */
+type LayeredSocket = TLSSocket & { readonly _parent?: Socket };
 
 /**
  * One TCP port for gRPC and HTTP/1.1 (DESIGN 10). It accepts, looks at the first bytes, and hands over:
  *
- *     accept ─► peek ─┬─ 24 bytes of preface ─► http2
- *                     ├─ anything else ───────► http1 (which answers garbage with 400)
- *                     └─ nothing in time ─────► closed
+ *     accept ─┬─────────────────► peek ─┬─ 24 bytes of preface ─► http2
+ *             │         without ALPN ▲  ├─ anything else ───────► http1 (which answers garbage with 400)
+ *             │                      │  └─ nothing in time ─────► closed
+ *             └─ TLS handshake ──────┴─ ALPN h2, http/1.1 ──────► http2, http1
  *
  * It keeps every socket until it is closed, so that closing the listener leaves none behind.
  */
@@ -29,14 +42,13 @@ export class ConnectionListener {
   readonly #options: ConnectionListenerOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** Those of the sockets that are not handed over yet. */
-  readonly #undecided = new Set<Socket>();
+  /** Those of the sockets that are not handed over yet, with what ends them if they never are. */
+  readonly #undecided = new Map<Socket, NodeJS.Timeout>();
   #onEmpty: (() => void) | undefined;
 
   constructor(options: ConnectionListenerOptions) {
     this.#options = options;
-    // Half-open: an HTTP/1 client may end its side after the request and still wants the answer.
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#take(socket));
+    this.#server = this.#createServer();
     this.#server.maxConnections = options.connectionCountMax;
     this.#server.on("drop", () => options.onRefused?.());
   }
@@ -65,7 +77,7 @@ export class ConnectionListener {
    */
   async close(deadlineMs: number): Promise<void> {
     if (this.#server.listening) this.#server.close();
-    for (const socket of this.#undecided) socket.destroy();
+    for (const socket of this.#undecided.keys()) socket.destroy();
     await this.#becomeEmpty(deadlineMs);
     for (const socket of this.#sockets) socket.destroy();
     await this.#becomeEmpty(undefined);
@@ -80,23 +92,60 @@ export class ConnectionListener {
     clearTimeout(timer);
   }
 
+  #createServer(): Server {
+    const { tls, prefaceTimeoutMs, onHandshakeFailed } = this.#options;
+    // Half-open: an HTTP/1 client may end its side after the request and still wants the answer.
+    const socketOptions = { allowHalfOpen: true, noDelay: true };
+    if (tls === undefined) {
+      return createServer(socketOptions, (socket) => {
+        this.#take(socket);
+        peekProtocol(socket, (protocol) => this.#handOver(socket, socket, protocol));
+      });
+    }
+    const server = createTlsServer({
+      ...socketOptions,
+      ...tls,
+      minVersion: "TLSv1.2",
+      ALPNProtocols: ALPN_PROTOCOLS,
+      handshakeTimeout: prefaceTimeoutMs,
+    });
+    server.on("connection", (socket: Socket) => this.#take(socket));
+    server.on("secureConnection", (secure) => this.#onSecure(secure));
+    server.on("tlsClientError", (cause) => onHandshakeFailed?.(cause));
+    return server;
+  }
+
+  #onSecure(secure: LayeredSocket): void {
+    const accepted = secure._parent ?? secure;
+    secure.on("error", () => {});
+    if (secure.alpnProtocol === "h2") this.#handOver(accepted, secure, "http2");
+    else if (secure.alpnProtocol === "http/1.1") this.#handOver(accepted, secure, "http1");
+    else peekProtocol(secure, (protocol) => this.#handOver(accepted, secure, protocol));
+  }
+
   #take(socket: Socket): void {
     this.#sockets.add(socket);
-    this.#undecided.add(socket);
     const timer = setTimeout(() => socket.destroy(), this.#options.prefaceTimeoutMs);
+    this.#undecided.set(socket, timer);
     socket.once("close", () => {
-      clearTimeout(timer);
-      this.#undecided.delete(socket);
+      this.#decide(socket);
       this.#sockets.delete(socket);
       if (this.#sockets.size === 0) this.#onEmpty?.();
     });
     // A reset before or between the owners of the socket must not end the process; 'close' follows and cleans up.
     socket.on("error", () => {});
-    peekProtocol(socket, (protocol) => {
-      clearTimeout(timer);
-      this.#undecided.delete(socket);
-      this.#options.onConnection[protocol](socket);
-    });
+  }
+
+  #decide(accepted: Socket): void {
+    clearTimeout(this.#undecided.get(accepted));
+    this.#undecided.delete(accepted);
+  }
+
+  #handOver(accepted: Socket, socket: Socket, protocol: ConnectionProtocol): void {
+    this.#decide(accepted);
+    // An HTTP/2 session does not answer a half-closed client; without this its connection would stay for good.
+    if (protocol === "http2") socket.allowHalfOpen = false;
+    this.#options.onConnection[protocol](socket);
   }
 }
 
@@ -109,8 +158,6 @@ function peekProtocol(socket: Socket, onDecided: (protocol: ConnectionProtocol) 
     if (protocol === undefined) return;
     socket.off("readable", onReadable);
     socket.off("end", onEnd);
-    // An HTTP/2 session does not answer a half-closed client; without this its connection would stay for good.
-    if (protocol === "http2") socket.allowHalfOpen = false;
     socket.unshift(seen);
     onDecided(protocol);
   };

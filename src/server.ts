@@ -31,6 +31,7 @@ import type { Logger } from "./observability/logger.ts";
 import { type EngineFigures, Metrics } from "./observability/metrics.ts";
 import { Readiness } from "./readiness.ts";
 import { ShardedEntryStore } from "./storage/sharded-entry-store.ts";
+import { readTlsIdentity, type TlsIdentity } from "./tls-identity.ts";
 import { VERSION } from "./version.ts";
 
 /** The storage engine as the server needs it. */
@@ -102,6 +103,8 @@ export class KuraServer implements AsyncDisposable {
       connectionCountMax: config.connectionCountMax,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
       onRefused: () => instruments.connectionsRefused.inc(),
+      tls: tlsIdentity(config),
+      onHandshakeFailed: (error) => logger.debug({ error }, "a TLS handshake failed"),
       onConnection: {
         http1: (socket) => {
           instruments.connectionsAccepted.inc({ protocol: "http1" });
@@ -120,7 +123,7 @@ export class KuraServer implements AsyncDisposable {
   /**
    * Binds the port first, so that a port in use is found before the data is touched and `/readyz` tells of a long
    * start; then opens the engine and serves.
-   * @throws where the port or the engine cannot be had; nothing is left open then.
+   * @throws where the certificate, the port or the engine cannot be had; nothing is left open then.
    */
   static async start(config: Config, dependencies: ServerDependencies): Promise<KuraServer> {
     const server = new KuraServer(config, dependencies);
@@ -167,11 +170,15 @@ export class KuraServer implements AsyncDisposable {
   async #serve(engine: Engine): Promise<void> {
     this.#engine = engine;
     const { messageBytesMax, durability, grpcTransport } = this.#config;
+    const { streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } = this.#config;
     const createTransport = TRANSPORTS[grpcTransport];
     this.#transport = createTransport(this.#bindServices(engine), {
       reportFault: this.#reportFault,
       observer: createCallMetrics(this.#metrics),
       messageBytesMax,
+      streamWindowBytesMax: streamWindowBytes,
+      connectionWindowBytesMax: connectionWindowBytes,
+      connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
     });
     this.#metrics.instruments.info.set({ version: VERSION, durability }, 1);
     this.#metrics.onScrape(() => this.#collect(engine));
@@ -259,6 +266,11 @@ export class KuraServer implements AsyncDisposable {
       engine: this.#engine?.stats() ?? null,
     };
   }
+}
+
+function tlsIdentity({ tlsCertPath, tlsKeyPath }: Config): TlsIdentity | undefined {
+  if (tlsCertPath === undefined || tlsKeyPath === undefined) return undefined;
+  return readTlsIdentity(tlsCertPath, tlsKeyPath);
 }
 
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {

@@ -52,6 +52,10 @@ describe("loadConfig", () => {
       minLeaseMs: 3 * 3_600_000,
       uploadIdleTimeoutMs: 60_000,
       drainTimeoutMs: 30_000,
+      streamWindowBytes: 4 * MIB,
+      connectionWindowBytes: 32 * MIB,
+      connectionAgeMsMax: 0,
+      tlsCertPath: undefined,
       logLevel: "info",
     });
     expect(config.directory).toBe(join(process.cwd(), "data"));
@@ -133,6 +137,9 @@ describe("loadConfig", () => {
     ["--host", ["", "-x", "a/b", "[::1", "::g"]],
     ["--upload-idle-timeout", ["0", "0s"]],
     ["--segment-size", ["Auto", "0"]],
+    ["--stream-window", ["0", "63KiB", "2GiB"]],
+    ["--connection-window", ["1023KiB", "2GiB"]],
+    ["--tls-cert", ["a\0b"]],
   ])("refuses bad values of %s", (flag, values) => {
     for (const value of values) {
       const got = `, got ${JSON.stringify(value)}`;
@@ -159,6 +166,9 @@ describe("loadConfig", () => {
       "--staging-size: expected less than --max-size (1GiB), which it is part of, got 1GiB",
       "--max-blob-size: expected at most --max-size (1GiB), got 2GiB",
     ]);
+    const oneOfTwo = ["--tls-cert and --tls-key: expected both or neither"];
+    expect(problemsFrom(["--tls-cert", "cert.pem"])).toEqual(oneOfTwo);
+    expect(problemsFrom(["--tls-key", "key.pem"])).toEqual(oneOfTwo);
   });
 
   it("refuses a file that cannot be read, is not YAML, or is no mapping", () => {

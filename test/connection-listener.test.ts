@@ -3,11 +3,14 @@ import { createServer as createHttpServer, type Server as HttpServer } from "nod
 import { connect as connectHttp2, createServer as createHttp2Server, type Http2Server } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import * as grpc from "@grpc/grpc-js";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ConnectionListener, type ConnectionListenerOptions } from "../src/connection-listener.ts";
+import { TEST_CERTIFICATE, TEST_KEY } from "./support/test-certificate.ts";
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const TLS = { tls: { cert: Buffer.from(TEST_CERTIFICATE), key: Buffer.from(TEST_KEY) } };
 const EMPTY_SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
 
 describe("ConnectionListener", () => {
@@ -241,5 +244,81 @@ describe("ConnectionListener", () => {
       client.close();
       server.forceShutdown();
     }
+  });
+
+  describe("with a certificate", () => {
+    async function dialTls(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
+      const socket = connectTls({ port, host: "127.0.0.1", servername: "localhost", ca: TEST_CERTIFICATE, ...options });
+      sockets.push(socket);
+      await once(socket, "secureConnect");
+      return socket;
+    }
+
+    it("serves HTTP/2 and HTTP/1.1 on one port as ALPN says, preferring HTTP/2", async () => {
+      const port = await listen(TLS);
+      const session = connectHttp2(`https://localhost:${port}`, { ca: TEST_CERTIFICATE });
+      expect(await text(session.request({ ":path": "/two" }).setEncoding("utf8"))).toBe("two /two");
+      session.close();
+      const one = await dialTls(port, { ALPNProtocols: ["http/1.1"] });
+      one.end("GET /one HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+      expect(await text(one)).toContain("one GET /one");
+      expect((await dialTls(port, { ALPNProtocols: ["http/1.1", "h2"] })).alpnProtocol).toBe("h2");
+    });
+
+    it("looks at the first bytes where the client names no protocol", async () => {
+      const handedOver = Promise.withResolvers<Socket>();
+      const port = await listen({
+        ...TLS,
+        onConnection: { http1: (socket) => http1.emit("connection", socket), http2: handedOver.resolve },
+      });
+      const one = await dialTls(port);
+      one.write("GET /one HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+      expect(await text(one)).toContain("one GET /one");
+      (await dialTls(port)).write(PREFACE);
+      expect(String((await handedOver.promise).read())).toBe(PREFACE);
+    });
+
+    it("refuses protocols that it does not speak, TLS before 1.2, and clients without TLS", async () => {
+      const failures: Error[] = [];
+      const port = await listen({ ...TLS, onHandshakeFailed: (cause) => failures.push(cause) });
+      await expect(dialTls(port, { ALPNProtocols: ["spdy/3"] })).rejects.toThrow("alert");
+      const old = { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT:@SECLEVEL=0" } as const;
+      await expect(dialTls(port, old)).rejects.toThrow("alert");
+      const plain = await dial(port);
+      plain.on("error", () => {}).write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+      await text(plain).catch(() => "");
+      expect(failures.length).toBe(3);
+      expect((await dialTls(port, { ALPNProtocols: ["h2"], maxVersion: "TLSv1.2" })).getProtocol()).toBe("TLSv1.2");
+    });
+
+    it.each([
+      ["before the handshake", async (port: number) => await dial(port)],
+      ["after it", async (port: number) => await dialTls(port)],
+    ])("closes a connection that stays silent %s", async (_when, dialSilently) => {
+      const port = await listen({ ...TLS, prefaceTimeoutMs: 50 });
+      const socket = await dialSilently(port);
+      socket.on("error", () => {});
+      await text(socket).catch(() => "");
+      await vi.waitFor(() => expect(listener?.connectionCount).toBe(0), { timeout: 20_000, interval: 2 });
+    });
+
+    it("counts connections from their first byte, and closes those in a handshake at once", async () => {
+      let refusedCount = 0;
+      const port = await listen({ ...TLS, connectionCountMax: 1, onRefused: () => refusedCount++ });
+      const silent = await dial(port);
+      const second = await dial(port);
+      await text(second.on("error", () => {})).catch(() => "");
+      expect([refusedCount, listener?.connectionCount]).toEqual([1, 1]);
+      await listener?.close(60_000);
+      await text(silent).catch(() => "");
+    });
+
+    it("lets connections end that were handed over, and closes what is left at the deadline", async () => {
+      const port = await listen({ ...TLS, onConnection: { http1: () => {}, http2: () => {} } });
+      const stuck = await dialTls(port, { ALPNProtocols: ["h2"] });
+      await listener?.close(1);
+      expect(listener?.connectionCount).toBe(0);
+      await Promise.allSettled([text(stuck)]);
+    });
   });
 });

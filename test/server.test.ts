@@ -1,6 +1,11 @@
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
+import { request } from "node:https";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { Client, type ClientReadableStream, credentials, status } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { afterEach, describe, expect, it } from "vitest";
@@ -12,6 +17,8 @@ import { type KuraServer, startServer } from "../src/server.ts";
 import { CacheClient, digestOf } from "./support/cache-client.ts";
 import { MemoryEngine } from "./support/memory-engine.ts";
 import { StalledUpload } from "./support/stalled-upload.ts";
+import { makeTemporaryDirectory } from "./support/temporary-directory.ts";
+import { TEST_CERTIFICATE, TEST_KEY } from "./support/test-certificate.ts";
 
 const BLOB = Buffer.alloc(100_000, "kura");
 
@@ -79,6 +86,31 @@ describe("KuraServer", () => {
       expect(text).toContain(`${line}\n`);
     }
     expect(text).toMatch(/^kura_info\{version="\d+\.\d+\.\d+",durability="commit"\} 1$/m);
+  });
+
+  it.each(["native", "grpc-js"])("serves gRPC over %s and HTTP with a certificate", async (transport) => {
+    await using directory = await makeTemporaryDirectory("server-tls");
+    const [cert, key] = [join(directory.path, "cert.pem"), join(directory.path, "key.pem")];
+    writeFileSync(cert, TEST_CERTIFICATE);
+    writeFileSync(key, TEST_KEY);
+    const { endpoint } = await start(testConfig("--tls-cert", cert, "--tls-key", key, "--grpc-transport", transport));
+    using client = new CacheClient(endpoint, "", credentials.createSsl(Buffer.from(TEST_CERTIFICATE)));
+    expect(await client.write(BLOB)).toBe(BLOB.length);
+    expect(await client.read(digestOf(BLOB))).toEqual(BLOB);
+    const ready = request(`https://${endpoint}/readyz`, { ca: TEST_CERTIFICATE, servername: "localhost" }).end();
+    const [answer] = (await once(ready, "response")) as [IncomingMessage];
+    expect([answer.statusCode, await text(answer)]).toEqual([200, "serving\n"]);
+    expect(() => testConfig("--tls-cert", cert)).toThrow("expected both or neither");
+    await expect(start(testConfig("--tls-cert", cert, "--tls-key", cert))).rejects.toThrow("cannot be used");
+    await expect(start(testConfig("--tls-cert", `${cert}.old`, "--tls-key", key))).rejects.toThrow("ENOENT");
+  });
+
+  it("gives connections the age that is configured", async () => {
+    const { endpoint } = await start(testConfig("--max-connection-age", "1ms"));
+    const session = connectHttp2(`http://${endpoint}`);
+    const [code] = (await once(session, "goaway")) as [number];
+    expect(code).toBe(0);
+    await once(session, "close");
   });
 
   it("is alive and unready while the engine opens, and refuses gRPC so that clients come again", async () => {

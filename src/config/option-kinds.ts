@@ -54,11 +54,13 @@ export const port: OptionKind<number> = {
 };
 
 /** Bytes: a number with a unit such as KiB, MiB, GiB, TiB, or KB, MB, GB, TB, or none. A bare `G` is refused as ambiguous. */
-export function size(bytesMin: number): OptionKind<number> {
+export function size(bytesMin: number, bytesMax = Number.MAX_SAFE_INTEGER): OptionKind<number> {
+  const atLeast = bytesMin === 0 ? "" : `, at least ${formatWithUnit(bytesMin, SIZE_UNITS)}`;
+  const atMost = bytesMax === Number.MAX_SAFE_INTEGER ? "" : `, at most ${formatWithUnit(bytesMax, SIZE_UNITS)}`;
   return {
     placeholder: "SIZE",
-    expected: `a size such as 512MiB or 10GiB${bytesMin === 0 ? "" : `, at least ${formatWithUnit(bytesMin, SIZE_UNITS)}`}`,
-    parse: (text) => within(parseWithUnit(text, SIZE_UNITS, 1), bytesMin, Number.MAX_SAFE_INTEGER),
+    expected: `a size such as 512MiB or 10GiB${atLeast}${atMost}`,
+    parse: (text) => within(parseWithUnit(text, SIZE_UNITS, 1), bytesMin, bytesMax),
     format: (value) => formatWithUnit(value, SIZE_UNITS),
   };
 }
@@ -103,6 +105,13 @@ export const path: OptionKind<string> = {
   expected: "a path",
   parse: (text) => (text === "" || text.includes("\0") ? undefined : { value: resolve(text) }),
   format: (value) => value,
+};
+
+/** A path, or nothing, which is undefined. */
+export const optionalPath: OptionKind<string | undefined> = {
+  ...path,
+  parse: (text) => (text === "" ? { value: undefined } : path.parse(text)),
+  format: (value) => value ?? "",
 };
 
 const HOST_NAME = /^(?!-)[A-Za-z0-9_.-]{1,253}$/;

@@ -1,10 +1,22 @@
 import { availableParallelism } from "node:os";
 import { descriptorLimit } from "./descriptor-limit.ts";
 import { fileSystemRoomBytes } from "./file-system-room.ts";
-import { choice, count, duration, host, type OptionKind, path, port, size, sizeOrAuto } from "./option-kinds.ts";
+import {
+  choice,
+  count,
+  duration,
+  host,
+  type OptionKind,
+  optionalPath,
+  path,
+  port,
+  size,
+  sizeOrAuto,
+} from "./option-kinds.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
 
 /** What the defaults of later options are computed from; undefined where the value given was refused. */
 interface EarlierValues {
@@ -122,6 +134,38 @@ export const OPTIONS = {
     kind: choice("native", "grpc-js"),
     defaultValue: () => "native" as const,
     help: "native: Kura's own HTTP/2 server; grpc-js: @grpc/grpc-js, the reference, at about twice the CPU time",
+  }),
+  streamWindowBytes: option({
+    flag: "stream-window",
+    kind: size(64 * KIB, GIB),
+    defaultValue: () => 4 * MIB,
+    help: "bytes of one upload that may be on their way or wait here; a fast upload over a long line needs many",
+  }),
+  connectionWindowBytes: option({
+    flag: "connection-window",
+    kind: size(MIB, GIB),
+    defaultValue: () => 32 * MIB,
+    help: "the same for all uploads of one connection; it gets so much only while what it sends is taken at once",
+  }),
+  connectionAgeMsMax: option({
+    flag: "max-connection-age",
+    kind: duration(0),
+    defaultValue: () => 0,
+    help: "a gRPC connection of this age, give or take a tenth, is closed once its calls are done, so that load spreads; 0: none",
+  }),
+  tlsCertPath: option({
+    flag: "tls-cert",
+    kind: optionalPath,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "PEM file with the certificate and those between it and the root; with it, only TLS 1.2 or later is taken",
+  }),
+  tlsKeyPath: option({
+    flag: "tls-key",
+    kind: optionalPath,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "PEM file with the private key of --tls-cert",
   }),
   connectionCountMax: option({
     flag: "max-connections",

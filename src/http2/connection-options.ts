@@ -33,7 +33,7 @@ export interface ConnectionOptions {
   /** How often a quiet connection is probed, and how long an answer may take. */
   readonly keepaliveIntervalMs: number;
   readonly keepaliveTimeoutMs: number;
-  /** A connection of this age is drained; undefined: never. */
+  /** A connection of this age, give or take a tenth, is drained; undefined: never. */
   readonly connectionAgeMsMax: number | undefined;
   readonly floodLimits: FloodLimits;
 }

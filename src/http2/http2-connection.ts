@@ -31,6 +31,7 @@ const DRAINED_MS = 10_000;
 const DRAIN_PING_MS = 1000;
 /** Clients give their windows back for the stream and the connection, some of them more often than once a frame. */
 const UPDATES_PER_DATA_FRAME = 4;
+const AGE_SPREAD = 0.1;
 const KEEPALIVE_PING = Buffer.from("keepaliv", "latin1");
 const DRAIN_PING = Buffer.from("draining", "latin1");
 
@@ -84,7 +85,9 @@ export class Http2Connection {
       onExpired: () => socket.destroy(),
     });
     if (options.connectionAgeMsMax !== undefined) {
-      this.#ageTimer = setTimeout(() => this.drain(), options.connectionAgeMsMax).unref();
+      // Spread, so that the clients of a whole build do not all come again at once.
+      const spread = 1 + AGE_SPREAD * (2 * Math.random() - 1);
+      this.#ageTimer = setTimeout(() => this.drain(), options.connectionAgeMsMax * spread).unref();
     }
     this.#listen();
     this.#greet();

@@ -2,13 +2,18 @@ import { onTestFinished } from "vitest";
 import { describeCalls } from "./grpc-transport-call-contract.ts";
 import { describeFailures } from "./grpc-transport-failure-contract.ts";
 import { describeFlow } from "./grpc-transport-flow-contract.ts";
-import { type StartTransport, type TransportFactory, TransportHarness } from "./grpc-transport-harness.ts";
+import {
+  type HarnessOptions,
+  type StartTransport,
+  type TransportFactory,
+  TransportHarness,
+} from "./grpc-transport-harness.ts";
 import { textMethods } from "./grpc-transport-methods.ts";
 
 /** What every transport has to do, whatever it is built on. */
-export function describeGrpcTransport(name: string, factory: TransportFactory): void {
+export function describeGrpcTransport(name: string, factory: TransportFactory, ofAll: HarnessOptions = {}): void {
   const start: StartTransport = async (handlers, options = {}) => {
-    const harness = await TransportHarness.start(factory, textMethods(handlers), options);
+    const harness = await TransportHarness.start(factory, textMethods(handlers), { ...ofAll, ...options });
     onTestFinished(() => harness[Symbol.asyncDispose]());
     return harness;
   };

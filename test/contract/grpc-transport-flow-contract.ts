@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from "vitest";
 import type { CacheError } from "../../src/cache/cache-error.ts";
 import { KIB_64, WAIT, type StartTransport } from "./grpc-transport-harness.ts";
 import { clientStream, collect, failure, path, serverStream, unary } from "./grpc-transport-methods.ts";
-import { callFrame, connectHttp2, messageFrame, resetFrame } from "./raw-http2.ts";
+import { callFrame, beginHttp2, messageFrame, resetFrame } from "./raw-http2.ts";
 
 /** Back-pressure both ways, and calls that the client ends. */
 export function describeFlow(name: string, start: StartTransport): void {
@@ -113,7 +113,8 @@ export function describeFlow(name: string, start: StartTransport): void {
           return "";
         },
       });
-      const socket = await connectHttp2(harness.port);
+      const socket = await harness.connect();
+      beginHttp2(socket);
       socket.write(Buffer.concat([callFrame(1, path("ClientStream")), messageFrame(1, "first")]));
       await reading.promise;
       interrupt(socket);

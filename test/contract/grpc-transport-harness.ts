@@ -1,8 +1,10 @@
 import { once } from "node:events";
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect as connectTls, createServer as createTlsServer } from "node:tls";
 import { Client, type ClientOptions, credentials } from "@grpc/grpc-js";
 import type { BoundMethod, GrpcTransport } from "../../src/grpc/transport/handler.ts";
 import type { TransportOptions } from "../../src/grpc/transport/transport-options.ts";
+import { TEST_CERTIFICATE, TEST_KEY } from "../support/test-certificate.ts";
 import type { TextHandlers } from "./grpc-transport-methods.ts";
 
 export type TransportFactory = (methods: readonly BoundMethod[], options: TransportOptions) => GrpcTransport;
@@ -10,6 +12,8 @@ export type TransportFactory = (methods: readonly BoundMethod[], options: Transp
 export interface HarnessOptions extends Partial<TransportOptions> {
   /** Has the listener read the first bytes and put them back, as one that tells protocols apart does. */
   readonly peek?: boolean;
+  /** Has every connection go over TLS. */
+  readonly tls?: boolean;
 }
 
 /** Starts a transport that serves these handlers until the test is over. */
@@ -28,6 +32,7 @@ export class TransportHarness implements AsyncDisposable {
   /** Connections of clients, as the listener accepted them. */
   readonly sockets = new Set<Socket>();
   readonly #listener: Server;
+  readonly #tls: boolean;
   readonly #clients: Client[] = [];
 
   static async start(
@@ -42,17 +47,20 @@ export class TransportHarness implements AsyncDisposable {
   }
 
   private constructor(factory: TransportFactory, methods: readonly BoundMethod[], options: HarnessOptions) {
-    const { peek = false, ...transportOptions } = options;
+    const { peek = false, tls = false, ...transportOptions } = options;
+    this.#tls = tls;
     this.transport = factory(methods, {
       reportFault: (...fault) => this.faults.push(fault),
       ...transportOptions,
     });
-    this.#listener = createServer((socket) => {
+    const take = (socket: Socket): void => {
       this.sockets.add(socket);
-      socket.once("close", () => this.sockets.delete(socket));
+      socket.on("error", () => {}).once("close", () => this.sockets.delete(socket));
       if (peek) acceptAfterPeek(this.transport, socket);
       else this.transport.accept(socket);
-    });
+    };
+    const identity = { key: TEST_KEY, cert: TEST_CERTIFICATE, ALPNProtocols: ["h2"] };
+    this.#listener = tls ? createTlsServer(identity, take) : createServer(take);
   }
 
   get port(): number {
@@ -61,12 +69,22 @@ export class TransportHarness implements AsyncDisposable {
 
   /** A client with a connection of its own. */
   client(options: ClientOptions = {}): Client {
-    const client = new Client(`127.0.0.1:${this.port}`, credentials.createInsecure(), {
+    const secure = this.#tls ? credentials.createSsl(Buffer.from(TEST_CERTIFICATE)) : credentials.createInsecure();
+    const client = new Client(`127.0.0.1:${this.port}`, secure, {
       "grpc.use_local_subchannel_pool": 1,
+      "grpc.ssl_target_name_override": "localhost",
       ...options,
     });
     this.#clients.push(client);
     return client;
+  }
+
+  /** A connection on which nothing has been sent. */
+  async connect(): Promise<Socket> {
+    const to = { host: "127.0.0.1", port: this.port };
+    const socket = this.#tls ? connectTls({ ...to, servername: "localhost", ca: TEST_CERTIFICATE, ALPNProtocols: ["h2"] }) : connect(to);
+    await once(socket, this.#tls ? "secureConnect" : "connect");
+    return socket;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

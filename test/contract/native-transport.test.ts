@@ -2,3 +2,4 @@ import { createNativeTransport } from "../../src/grpc/transport/native-transport
 import { describeGrpcTransport } from "./grpc-transport-contract.ts";
 
 describeGrpcTransport("native transport", createNativeTransport);
+describeGrpcTransport("native transport over TLS", createNativeTransport, { tls: true });

@@ -1,20 +1,16 @@
 /** HTTP/2 frames by hand, for what no well-behaved client sends. */
-import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const FRAME_TYPES = { data: 0, headers: 1, resetStream: 3, settings: 4 } as const;
 const END_HEADERS = 4;
 const CANCEL = 8;
 
-/** A connection to 127.0.0.1 on which the HTTP/2 preface and empty settings have been sent. */
-export async function connectHttp2(port: number): Promise<Socket> {
-  const socket = connect(port, "127.0.0.1");
-  await once(socket, "connect");
+/** Sends the HTTP/2 preface and empty settings, and ignores what comes back. */
+export function beginHttp2(socket: Socket): void {
   socket.on("error", () => {});
   socket.resume();
   socket.write(Buffer.concat([PREFACE, frame(FRAME_TYPES.settings, 0, 0)]));
-  return socket;
 }
 
 /** Opens a gRPC call. @param streamId odd, greater than any before it on the connection. */

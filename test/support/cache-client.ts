@@ -90,9 +90,9 @@ export class CacheClient implements Disposable {
   readonly #instanceName: string;
 
   /** @param endpoint `HOST:PORT` */
-  constructor(endpoint: string, instanceName = "") {
+  constructor(endpoint: string, instanceName = "", security = credentials.createInsecure()) {
     this.#instanceName = instanceName;
-    this.#client = new Client(endpoint, credentials.createInsecure(), {
+    this.#client = new Client(endpoint, security, {
       // Clients of one process share a connection unless each has a pool of its own.
       "grpc.use_local_subchannel_pool": 1,
       "grpc.max_receive_message_length": -1,

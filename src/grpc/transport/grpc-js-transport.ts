@@ -34,6 +34,7 @@ class GrpcJsTransport implements GrpcTransport {
   constructor(methods: readonly BoundMethod[], options: TransportOptions) {
     this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
     this.#options = { ...TRANSPORT_DEFAULTS, ...options };
+    const { connectionAgeMsMax } = this.#options;
     const server = new Server({
       interceptors: [this.#interceptor],
       "grpc.enable_channelz": 0,
@@ -42,6 +43,7 @@ class GrpcJsTransport implements GrpcTransport {
       "grpc.max_concurrent_streams": this.#options.concurrentStreamsMax,
       "grpc.keepalive_time_ms": this.#options.keepaliveIntervalMs,
       "grpc.keepalive_timeout_ms": this.#options.keepaliveTimeoutMs,
+      ...(connectionAgeMsMax === undefined ? {} : { "grpc.max_connection_age_ms": connectionAgeMsMax }),
     });
     for (const path of this.#methods.keys()) {
       // The interceptor answers before grpc-js gets to the handler; without one the path would be unknown.

@@ -52,12 +52,18 @@ class NativeTransport implements GrpcTransport {
     this.#options = { ...TRANSPORT_DEFAULTS, ...transportOptions };
     this.#gatherBudget = new ByteBudget(gatherBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
+    const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax } = this.#options;
     this.#connectionOptions = {
       ...CONNECTION_DEFAULTS,
       concurrentStreamsMax,
       sendStallTimeoutMs,
       keepaliveIntervalMs,
       keepaliveTimeoutMs,
+      connectionAgeMsMax,
+      streamWindowBytes: Math.min(CONNECTION_DEFAULTS.streamWindowBytes, streamWindowBytesMax),
+      streamWindowBytesMax,
+      connectionWindowBytes: Math.min(CONNECTION_DEFAULTS.connectionWindowBytes, connectionWindowBytesMax),
+      connectionWindowBytesMax,
       windowBudget: new ByteBudget(windowGrowthBytesMax),
       ...connection,
     };

@@ -23,6 +23,12 @@ export interface TransportOptions {
   readonly sendBufferBytesMax?: number;
   /** A call whose responses the client has not taken for so long ends with DEADLINE_EXCEEDED (BEHAVIOUR 3). */
   readonly sendStallTimeoutMs?: number;
+  /** A connection of this age, give or take a tenth, takes no new calls and ends with its last one; undefined: never. */
+  readonly connectionAgeMsMax?: number | undefined;
+  /** Received bytes of a call that may wait for its handler. grpc-js has no such option and stays at 64 KiB. */
+  readonly streamWindowBytesMax?: number;
+  /** The same for all calls of a connection. */
+  readonly connectionWindowBytesMax?: number;
 }
 
 export const TRANSPORT_DEFAULTS = {
@@ -34,4 +40,7 @@ export const TRANSPORT_DEFAULTS = {
   keepaliveTimeoutMs: 20_000,
   sendBufferBytesMax: 256 * 1024,
   sendStallTimeoutMs: 60_000,
+  connectionAgeMsMax: undefined,
+  streamWindowBytesMax: 4 * 1024 * 1024,
+  connectionWindowBytesMax: 32 * 1024 * 1024,
 } as const satisfies Partial<TransportOptions>;

@@ -4,6 +4,7 @@ import type { Http2Stream, StreamListener } from "../../http2/http2-stream.ts";
 import { type FaultReporter, GRPC_STATUS, statusOfError } from "../grpc-status.ts";
 import { type CallWire, type EncodedResponse, runCall } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
+import type { Decompressor } from "./native-decompressor.ts";
 import { MESSAGE_PREFIX_BYTES } from "./native-message-assembler.ts";
 import type { CallHead } from "./native-request-head.ts";
 import { RequestQueue } from "./native-request-queue.ts";
@@ -15,6 +16,7 @@ export interface NativeCallOptions {
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
   readonly gatherBudget: ByteBudget;
+  readonly decompressor: Decompressor;
   readonly reportFault: FaultReporter;
   /** The call is over: its handler has settled. */
   readonly onFinished: (call: NativeCall, statusCode: number) => void;
@@ -42,13 +44,21 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   constructor(stream: Http2Stream, head: CallHead, options: NativeCallOptions) {
     const { method, isGzip } = head;
     const { definition } = method;
-    const { messageBytesMax, gatherBudget } = options;
+    const { messageBytesMax, gatherBudget, decompressor } = options;
     this.path = definition.path;
     this.#stream = stream;
     this.#method = method;
     this.#options = options;
     const onFault = (error: CacheError): void => this.cancel(error);
-    this.#requests = new RequestQueue({ stream, definition, isGzip, messageBytesMax, gatherBudget, onFault });
+    this.#requests = new RequestQueue({
+      stream,
+      definition,
+      isGzip,
+      messageBytesMax,
+      gatherBudget,
+      decompressor,
+      onFault,
+    });
   }
 
   get peer(): string {

@@ -1,9 +1,8 @@
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
 import { CacheError } from "../../cache/cache-error.ts";
 import type { ByteBudget } from "../../http2/byte-budget.ts";
 import type { Http2Stream } from "../../http2/http2-stream.ts";
 import type { MethodDefinition, PartDecoder } from "./handler.ts";
+import type { Decompressor } from "./native-decompressor.ts";
 import {
   type AssemblyFault,
   MESSAGE_PREFIX_BYTES,
@@ -18,6 +17,7 @@ export interface RequestQueueOptions {
   readonly isGzip: boolean;
   readonly messageBytesMax: number;
   readonly gatherBudget: ByteBudget;
+  readonly decompressor: Decompressor;
   /** What has been received is wrong: the call has to end. */
   readonly onFault: (error: CacheError) => void;
 }
@@ -42,7 +42,6 @@ interface PendingRead {
 
 /** Tiny messages cost more than their bytes; so many may wait for a handler that does not keep up. */
 const WAITING_REQUESTS_MAX = 65_536;
-const gunzipAsync = promisify(gunzip);
 
 /**
  * The requests of one call, from the bytes of its stream to its handler. The client gets room for more as they are
@@ -265,9 +264,8 @@ export class RequestQueue implements MessageSink {
   }
 
   async #decompress(waiting: WaitingRequest): Promise<void> {
-    const { messageBytesMax } = this.#options;
     try {
-      waiting.bytes = await gunzipAsync(waiting.bytes ?? Buffer.alloc(0), { maxOutputLength: messageBytesMax });
+      waiting.bytes = await this.#options.decompressor.gunzip(waiting.bytes ?? Buffer.alloc(0));
     } catch (error) {
       if (this.#failure !== undefined) throw this.#failure;
       const isTooLarge = (error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE";

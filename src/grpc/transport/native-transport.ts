@@ -7,6 +7,7 @@ import type { Http2Stream } from "../../http2/http2-stream.ts";
 import { statusOfError } from "../grpc-status.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
 import { NativeCall } from "./native-call.ts";
+import { Decompressor } from "./native-decompressor.ts";
 import { httpAnswer, Refusal } from "./native-refusal.ts";
 import { type CallHead, readRequestHead, type RequestHead } from "./native-request-head.ts";
 import { statusBlock } from "./native-response-blocks.ts";
@@ -35,6 +36,7 @@ class NativeTransport implements GrpcTransport {
   readonly #options: Required<Omit<TransportOptions, "observer">> & Pick<TransportOptions, "observer">;
   readonly #connectionOptions: ConnectionOptions;
   readonly #gatherBudget: ByteBudget;
+  readonly #decompressor: Decompressor;
   readonly #connections = new Set<Http2Connection>();
   readonly #calls = new Set<NativeCall>();
   #draining = false;
@@ -51,6 +53,7 @@ class NativeTransport implements GrpcTransport {
     this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
     this.#options = { ...TRANSPORT_DEFAULTS, ...transportOptions };
     this.#gatherBudget = new ByteBudget(gatherBytesMax);
+    this.#decompressor = new Decompressor(this.#options.messageBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
     const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax } = this.#options;
     this.#connectionOptions = {
@@ -123,6 +126,7 @@ class NativeTransport implements GrpcTransport {
       sendBufferBytesMax,
       sendStallTimeoutMs,
       gatherBudget: this.#gatherBudget,
+      decompressor: this.#decompressor,
       reportFault,
       onFinished: (finished, statusCode) => {
         this.#calls.delete(finished);

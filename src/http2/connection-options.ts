@@ -13,7 +13,6 @@ export interface ConnectionOptions {
   readonly frameBytesMax: number;
   /** Fields of one request, counted as RFC 9113, section 6.5.2 says; also the largest compressed header block. */
   readonly headerListBytesMax: number;
-  readonly headerTableBytes: number;
   /** Received bytes of a stream that may wait to be consumed, at first and once its consumer keeps up. */
   readonly streamWindowBytes: number;
   readonly streamWindowBytesMax: number;
@@ -43,7 +42,6 @@ export const CONNECTION_DEFAULTS: ConnectionOptions = {
   // Clients that look at it (grpc-java) then send a message of 16 KiB and its prefix as one frame.
   frameBytesMax: 64 * KIB,
   headerListBytesMax: 32 * KIB,
-  headerTableBytes: 4 * KIB,
   streamWindowBytes: 256 * KIB,
   streamWindowBytesMax: 4 * MIB,
   connectionWindowBytes: MIB,

@@ -33,6 +33,7 @@ export const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1")
 
 /** What every peer takes without being asked (section 6.5.2). */
 export const FRAME_BYTES_MAX_DEFAULT = 16_384;
+export const HEADER_TABLE_BYTES_DEFAULT = 4096;
 export const FRAME_BYTES_MAX_LIMIT = 0xff_ffff;
 export const WINDOW_BYTES_DEFAULT = 65_535;
 export const WINDOW_BYTES_LIMIT = 0x7fff_ffff;

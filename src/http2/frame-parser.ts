@@ -38,6 +38,11 @@ export class FrameParser {
     this.#frameBytesMax = frameBytesMax;
   }
 
+  /** Whether a frame other than DATA, or the header of one, has begun and is incomplete. */
+  get isInsideFrame(): boolean {
+    return this.#carried > 0;
+  }
+
   /** @throws {ConnectionError} PROTOCOL_ERROR for a wrong preface, FRAME_SIZE_ERROR; and what the sink throws. */
   push(chunk: Buffer): void {
     const end = chunk.length;

@@ -1,7 +1,7 @@
 import { encodeHeaderBlock } from "./hpack/encode-header-block.ts";
 import { HpackDecoder } from "./hpack/hpack-decoder.ts";
 import { ConnectionError, ERROR_CODE } from "./error-code.ts";
-import { FLAG, PRIORITY_BYTES, readWord31 } from "./frame-format.ts";
+import { FLAG, HEADER_TABLE_BYTES_DEFAULT, PRIORITY_BYTES, readWord31 } from "./frame-format.ts";
 import type { ReceiverParts } from "./frame-receiver.ts";
 import { HeaderBlockAssembler } from "./header-block-assembler.ts";
 import type { HeaderFields } from "./header-fields.ts";
@@ -22,8 +22,9 @@ export class HeaderReceiver {
 
   constructor(parts: ReceiverParts) {
     this.#parts = parts;
-    const { headerTableBytes, headerListBytesMax } = parts.options;
-    this.#decoder = new HpackDecoder({ tableBytesMax: headerTableBytes, listBytesMax: headerListBytesMax });
+    const { headerListBytesMax } = parts.options;
+    // The default: another size would hold only from the client's acknowledgement on, and brings nothing.
+    this.#decoder = new HpackDecoder({ tableBytesMax: HEADER_TABLE_BYTES_DEFAULT, listBytesMax: headerListBytesMax });
     this.#block = new HeaderBlockAssembler(headerListBytesMax);
   }
 
@@ -90,9 +91,12 @@ export class HeaderReceiver {
 
   /** @param fields undefined where there are too many. */
   #onBlock(streamId: number, fields: HeaderFields | undefined): void {
-    const { streams, host } = this.#parts;
+    const { streams, host, guard } = this.#parts;
     if (!this.#isNew) return this.#onTrailers(streamId, fields);
-    if (!host.takes(streamId)) return streams.noteReset(streamId);
+    if (!host.takes(streamId)) {
+      guard.spend("reset");
+      return streams.noteReset(streamId);
+    }
     if (fields === undefined) return this.#refuseTooLarge(streamId);
     if (this.#isSelfDependent || !fields.isWellFormedRequest) {
       return this.failStream(streamId, ERROR_CODE.protocolError);

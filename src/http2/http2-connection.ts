@@ -62,8 +62,9 @@ export class Http2Connection {
   /** `ending`: the last frames are on their way to the socket, what still comes in is ignored. */
   #state: "open" | "draining" | "ending" | "closed" = "open";
   readonly #awaitingChunkEnd: Http2Stream[] = [];
-  /** Streams above it are not taken. */
+  /** Streams above it are not taken; the client is told once it is known. */
   #lastStreamIdTaken = STREAM_ID_MAX;
+  #isLastStreamKnown = false;
 
   /** @param accepted paused, nothing of it read but what was read again. */
   constructor(accepted: Socket, listener: ConnectionListener, options: ConnectionOptions) {
@@ -130,7 +131,6 @@ export class Http2Connection {
     const { concurrentStreamsMax, streamWindowBytes, frameBytesMax, headerListBytesMax } = this.#options;
     this.#sender.settings(
       encodeSettings([
-        [SETTING.headerTableSize, this.#options.headerTableBytes],
         [SETTING.maxConcurrentStreams, concurrentStreamsMax],
         [SETTING.initialWindowSize, streamWindowBytes],
         [SETTING.maxFrameSize, frameBytesMax],
@@ -143,9 +143,10 @@ export class Http2Connection {
 
   readonly #onChunk = (chunk: Buffer): void => {
     if (this.#state === "ending" || this.#state === "closed") return;
-    this.#keepalive.noteHeard();
     try {
       this.#parser.push(chunk);
+      // Who never completes a frame is as good as quiet.
+      if (!this.#parser.isInsideFrame) this.#keepalive.noteHeard();
       if (this.#awaitingChunkEnd.length > 0) this.#endChunk();
     } catch (error) {
       if (error instanceof ConnectionError) return this.#fail(error.code, error.message);
@@ -270,14 +271,15 @@ export class Http2Connection {
     if (this.#state !== "open" && this.#state !== "draining") return;
     clearTimeout(this.#drainTimer);
     this.#state = "draining";
-    if (this.#lastStreamIdTaken !== STREAM_ID_MAX) return;
+    if (this.#isLastStreamKnown) return;
+    this.#isLastStreamKnown = true;
     this.#lastStreamIdTaken = this.#streams.lastStreamId;
     this.#sender.goaway(this.#lastStreamIdTaken, ERROR_CODE.noError);
     this.#endIfDrained();
   }
 
   #endIfDrained(): void {
-    if (this.#state !== "draining" || this.#lastStreamIdTaken === STREAM_ID_MAX || this.#streams.size > 0) return;
+    if (this.#state !== "draining" || !this.#isLastStreamKnown || this.#streams.size > 0) return;
     this.#end(DRAINED_MS);
   }
 

@@ -7,7 +7,7 @@ export interface KeepaliveOptions {
   readonly onExpired: () => void;
 }
 
-/** Finds peers that are gone without a word. Anything that they send counts as an answer. */
+/** Finds peers that are gone without a word. Any frame that they send counts as an answer. */
 export class Keepalive {
   readonly #options: KeepaliveOptions;
   #heard = false;

@@ -9,7 +9,6 @@ import {
 
 /** RFC 9113, section 6.5.2; those that a server sends or obeys. */
 export const SETTING = {
-  headerTableSize: 1,
   enablePush: 2,
   maxConcurrentStreams: 3,
   initialWindowSize: 4,

@@ -82,7 +82,9 @@ export class TransportHarness implements AsyncDisposable {
   /** A connection on which nothing has been sent. */
   async connect(): Promise<Socket> {
     const to = { host: "127.0.0.1", port: this.port };
-    const socket = this.#tls ? connectTls({ ...to, servername: "localhost", ca: TEST_CERTIFICATE, ALPNProtocols: ["h2"] }) : connect(to);
+    const socket = this.#tls
+      ? connectTls({ ...to, servername: "localhost", ca: TEST_CERTIFICATE, ALPNProtocols: ["h2"] })
+      : connect(to);
     await once(socket, this.#tls ? "secureConnect" : "connect");
     return socket;
   }

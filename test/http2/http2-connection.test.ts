@@ -285,6 +285,28 @@ describe("the life of a connection", () => {
     await vi.waitFor(() => expect(server.connections.size).toBe(0), WAIT);
   });
 
+  test("a client that trickles a frame and never completes it is dropped like a quiet one", async () => {
+    const { client, server } = await open({ keepaliveIntervalMs: 20, keepaliveTimeoutMs: 20 });
+    await client.roundTrip();
+    const frame = rawFrame(FRAME.headers, FLAG.endHeaders, 1, Buffer.alloc(16_000));
+    for (let at = 0; at < frame.length && server.connections.size > 0; at++) {
+      client.send(frame.subarray(at, at + 1));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(server.connections.size).toBe(0);
+    await client.closed();
+  });
+
+  test("a client that has used the last stream there can be is drained, too", async () => {
+    const { client, server } = await open();
+    client.send(headersFrame(STREAM_ID_MAX, "/echo", FLAG.endHeaders | FLAG.endStream));
+    await client.response(STREAM_ID_MAX);
+    for (const connection of server.connections) connection.drain();
+    const ping = await client.frame(({ type, flags }) => type === FRAME.ping && flags === 0);
+    client.send(rawFrame(FRAME.ping, FLAG.ack, 0, ping.payload));
+    await client.closed();
+  });
+
   test("a connection of the age that is allowed is drained", async () => {
     const { client } = await open({ connectionAgeMsMax: 10 });
     const goaway = await client.frame(({ type }) => type === FRAME.goaway);

@@ -18,7 +18,7 @@ export class ReceiveWindow {
   #consumed = 0;
   #size: number;
   readonly #sizeInitial: number;
-  readonly #sizeMax: number;
+  #sizeMax: number;
   readonly #budget: ByteBudget | undefined;
 
   constructor(size: number, sizeMax: number, budget?: ByteBudget) {
@@ -53,6 +53,8 @@ export class ReceiveWindow {
   close(): void {
     this.#budget?.give(this.#size - this.#sizeInitial);
     this.#size = this.#sizeInitial;
+    // A listener may yet consume what it has: nothing is to be taken again for that.
+    this.#sizeMax = this.#sizeInitial;
   }
 
   #growth(): number {

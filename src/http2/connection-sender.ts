@@ -67,6 +67,11 @@ export class ConnectionSender {
     return this.#queuedBytes;
   }
 
+  /** Frames that the socket has not taken. */
+  get unsentBytes(): number {
+    return this.#output.bytes + this.#socket.writableLength;
+  }
+
   /** HEADERS, and CONTINUATIONs where the block is longer than the client's frames. */
   headers(streamId: number, block: Buffer, endStream: boolean): void {
     const { frameBytesMax } = this.#peerSettings;

@@ -23,6 +23,19 @@ export interface ConnectionListener {
   onFault(cause: unknown): void;
 }
 
+/** What a connection holds now. */
+export interface ConnectionFigures {
+  readonly openStreams: number;
+  /** Those, and those that are closed while their listeners still work. */
+  readonly busyStreams: number;
+  /** DATA that waits in streams. */
+  readonly queuedBytes: number;
+  /** Frames that have left their streams and that the socket has not taken. */
+  readonly unsentBytes: number;
+  /** What may be received and not consumed. */
+  readonly windowBytes: number;
+}
+
 /** Between our last word and the destruction of the socket: time for the client to read it (HAZARDS H15: a second). */
 const LAST_WORD_MS = 500;
 /** The same after a drain, where the end of responses may still be on its way. */
@@ -92,6 +105,16 @@ export class Http2Connection {
     }
     this.#listen();
     this.#greet();
+  }
+
+  get figures(): ConnectionFigures {
+    return {
+      openStreams: this.#streams.size,
+      busyStreams: this.#streams.busyCount,
+      queuedBytes: this.#sender.queuedBytes,
+      unsentBytes: this.#sender.unsentBytes,
+      windowBytes: this.#window.size,
+    };
   }
 
   /** Begins to receive. Requests that are here already are reported before it returns. */

@@ -305,6 +305,7 @@ describe("the life of a connection", () => {
     const ping = await client.frame(({ type, flags }) => type === FRAME.ping && flags === 0);
     client.send(rawFrame(FRAME.ping, FLAG.ack, 0, ping.payload));
     await client.closed();
+    await vi.waitFor(() => expect(server.connections.size).toBe(0), WAIT);
   });
 
   test("a connection of the age that is allowed is drained", async () => {

@@ -244,7 +244,7 @@ export class KuraServer implements AsyncDisposable {
 
   #describe(): Record<string, unknown> {
     const { durability, directory, shardCount, maxBytes, messageBytesMax, connectionCountMax } = this.#config;
-    const { stagingMemoryBytes, stagingDiskBytes, minLeaseMs } = this.#config;
+    const { stagingMemoryBytes, stagingDiskBytes, hotBlobBytesMax, minLeaseMs } = this.#config;
     return {
       version: VERSION,
       uptimeSeconds: Math.floor((this.#clock.monotonicMs() - this.#startedAtMs) / 1000),
@@ -257,6 +257,7 @@ export class KuraServer implements AsyncDisposable {
         blobBytesMax: this.#engine === undefined ? null : this.#blobBytesMax(this.#engine),
         stagingMemoryBytes,
         stagingDiskBytes,
+        hotBlobBytesMax,
         minLeaseMs,
         messageBytesMax,
         connectionCountMax,
@@ -275,7 +276,7 @@ function tlsIdentity({ tlsCertPath, tlsKeyPath }: Config): TlsIdentity | undefin
 
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
   const { directory, maxBytes, shardCount, durability, stagingMemoryBytes, stagingDiskBytes } = config;
-  const { minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
+  const { hotBlobBytesMax, minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
   return ShardedEntryStore.open({
     directory,
     maxBytes,
@@ -283,6 +284,7 @@ function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise
     durability,
     stagingMemoryBytes,
     stagingDiskBytes,
+    hotRecordBytesMax: hotBlobBytesMax,
     minLeaseMs,
     scrubBytesPerSecond,
     checkpointIntervalMs,

@@ -13,13 +13,15 @@ export type StagedBlob = StagedEntry;
 export interface BlobStore {
   /** Whether the blob is visible now; a cheap look-up that renews nothing. */
   peek(digest: Digest): boolean;
+  /** Whether all of them are present now. Each is used now: the leases of those that are present are renewed. */
+  renewAll(digests: readonly Digest[]): boolean;
   /** The digests that are absent, in the order asked. Present blobs are used now: their lease is renewed. */
   findMissing(digests: readonly Digest[]): Promise<Digest[]>;
   /**
-   * @returns undefined for a miss.
+   * @returns undefined for a miss. No promise where nothing has to be waited for.
    * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
    */
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined>;
+  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined;
   /** Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`. */
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob;
   /** Stores a small blob in one step. @throws {CacheError} invalid_argument where hash or size differ. */

@@ -1,22 +1,43 @@
 import type { ActionCache } from "./action-cache.ts";
 import type { BlobStore } from "./blob-store.ts";
 import { type Digest, digestToString } from "./digest.ts";
+import { GenerationCache } from "./generation-cache.ts";
 import type { OutputReferencesReader } from "./output-references.ts";
+import { nextTurn, slices } from "./turns.ts";
 
 export interface CompleteActionCacheOptions {
   /** Distinct blobs behind one action result; one with more is a miss. */
   readonly referencesMax?: number;
   /** Size of one Tree or Directory message, which is decoded in memory; a result with a larger one is a miss. */
   readonly treeBytesMax?: number;
+  /** Memory for what results were found to refer to; 0: each hit reads everything anew. Default 64 MiB. */
+  readonly memoryBytesMax?: number;
+}
+
+/** What an action result was found to refer to. */
+interface Closure {
+  /** The very bytes of the result: another result of the same action refers to other blobs. */
+  readonly actionResult: Uint8Array;
+  /** Each once: outputs, Trees, Directories, and every file in them. All but the result is named by its contents. */
+  readonly blobs: readonly Digest[];
 }
 
 const DEFAULT_REFERENCES_MAX = 1_000_000;
 const DEFAULT_TREE_BYTES_MAX = 64 * 1024 * 1024;
+const DEFAULT_MEMORY_BYTES_MAX = 64 * 1024 * 1024;
+/** What a digest takes in memory, and what a list of them takes besides. */
+const DIGEST_MEMORY_BYTES = 160;
+const LIST_MEMORY_BYTES = 512;
+/** Look-ups made before the event loop gets a turn: about half a millisecond of work. */
+const LOOKUPS_PER_TURN = 1024;
 
 /**
  * A hit means that every blob behind the result is present now and holds a lease (I8): output files, stdout and
  * stderr, each Tree and every file in it, each root directory and everything below it. Whatever is absent, does not
  * decode, or is past a bound makes the entry a miss, so that the client runs the action again.
+ *
+ * What a result refers to is remembered, and cannot go stale: it follows from the bytes of the result, which are
+ * compared, and from blobs, which are named by their contents. Whether all of that is present is looked up each time.
  */
 export class CompleteActionCache implements ActionCache {
   readonly #inner: ActionCache;
@@ -24,6 +45,8 @@ export class CompleteActionCache implements ActionCache {
   readonly #references: OutputReferencesReader;
   readonly #referencesMax: number;
   readonly #treeBytesMax: number;
+  readonly #closures: GenerationCache<string, Closure>;
+  readonly #filesOfTrees: GenerationCache<string, readonly Digest[]>;
 
   constructor(
     inner: ActionCache,
@@ -36,40 +59,97 @@ export class CompleteActionCache implements ActionCache {
     this.#references = references;
     this.#referencesMax = options.referencesMax ?? DEFAULT_REFERENCES_MAX;
     this.#treeBytesMax = options.treeBytesMax ?? DEFAULT_TREE_BYTES_MAX;
+    const costMax = (options.memoryBytesMax ?? DEFAULT_MEMORY_BYTES_MAX) / 2;
+    this.#closures = new GenerationCache({ costMax });
+    this.#filesOfTrees = new GenerationCache({ costMax });
   }
 
-  async get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> {
-    const actionResult = await this.#inner.get(instanceName, action);
-    if (actionResult === undefined) return undefined;
-    return (await this.#isComplete(actionResult, action)) ? actionResult : undefined;
+  /** What is remembered now takes so much. */
+  get memoryBytes(): number {
+    return this.#closures.cost + this.#filesOfTrees.cost;
+  }
+
+  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+    const getting = this.#inner.get(instanceName, action);
+    return getting instanceof Promise
+      ? getting.then((actionResult) => this.#ifComplete(actionResult, instanceName, action))
+      : this.#ifComplete(getting, instanceName, action);
   }
 
   put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {
     return this.#inner.put(instanceName, action, actionResult);
   }
 
+  #ifComplete(
+    actionResult: Uint8Array | undefined,
+    instanceName: string,
+    action: Digest,
+  ): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+    if (actionResult === undefined) return undefined;
+    const name = `${instanceName}\0${digestToString(action)}`;
+    const closure = this.#closures.get(name);
+    if (closure === undefined || Buffer.compare(closure.actionResult, actionResult) !== 0) {
+      return this.#ifFoundComplete(actionResult, name, action);
+    }
+    if (closure.blobs.length > LOOKUPS_PER_TURN) return this.#ifRenewed(actionResult, closure);
+    return this.#blobs.renewAll(closure.blobs) ? actionResult : undefined;
+  }
+
+  async #ifRenewed(actionResult: Uint8Array, { blobs }: Closure): Promise<Uint8Array | undefined> {
+    for (const [index, slice] of slices(blobs, LOOKUPS_PER_TURN).entries()) {
+      if (index > 0) await nextTurn();
+      if (!this.#blobs.renewAll(slice)) return undefined;
+    }
+    return actionResult;
+  }
+
+  async #ifFoundComplete(actionResult: Uint8Array, name: string, action: Digest): Promise<Uint8Array | undefined> {
+    const blobs = await this.#findComplete(actionResult, action);
+    if (blobs === undefined) return undefined;
+    // In memory of its own: what was read may be a part of something larger.
+    const closure = { actionResult: Uint8Array.from(actionResult), blobs };
+    this.#closures.set(name, closure, actionResult.length + listMemoryBytes(blobs));
+    return actionResult;
+  }
+
   /**
    * Walks down level by level with one look-up for a level. A message is read only after the look-up that renewed
    * its lease, so it cannot be retired in between.
+   * @returns everything that is referred to; undefined where some of it is absent.
    */
-  async #isComplete(actionResult: Uint8Array, { fn }: Digest): Promise<boolean> {
+  async #findComplete(actionResult: Uint8Array, { fn }: Digest): Promise<readonly Digest[] | undefined> {
     const named = orUndefined(() => this.#references.ofActionResult(actionResult, fn));
-    if (named === undefined) return false;
+    if (named === undefined) return undefined;
     const checked = new PresenceCheck(this.#blobs, this.#referencesMax);
-    if (!(await checked.allPresent([named.blobs, named.trees, named.rootDirectories]))) return false;
+    if (!(await checked.allPresent([named.blobs, named.trees, named.rootDirectories]))) return undefined;
 
-    const files = await this.#readAll(named.trees, (bytes) => this.#references.ofTree(bytes, fn));
-    if (files === undefined || !(await checked.allPresent(files))) return false;
+    const files: (readonly Digest[])[] = [];
+    for (const tree of takeNew(named.trees, new Set())) {
+      const inTree = await this.#filesOf(tree);
+      if (inTree === undefined) return undefined;
+      files.push(inTree);
+    }
+    if (!(await checked.allPresent(files))) return undefined;
 
     const walked = new Set<string>();
     let level = takeNew(named.rootDirectories, walked);
     while (level.length > 0) {
       const found = await this.#readAll(level, (bytes) => this.#references.ofDirectory(bytes, fn));
-      if (found === undefined) return false;
-      if (!(await checked.allPresent(found.flatMap((d) => [d.files, d.directories])))) return false;
+      if (found === undefined) return undefined;
+      if (!(await checked.allPresent(found.flatMap((d) => [d.files, d.directories])))) return undefined;
       level = found.flatMap((directory) => takeNew(directory.directories, walked));
     }
-    return true;
+    return checked.digests;
+  }
+
+  /** The files of a Tree that is present. @returns undefined where it is too large or does not decode. */
+  async #filesOf(tree: Digest): Promise<readonly Digest[] | undefined> {
+    const name = digestToString(tree);
+    const remembered = this.#filesOfTrees.get(name);
+    if (remembered !== undefined) return remembered;
+    const [files] = (await this.#readAll([tree], (bytes) => this.#references.ofTree(bytes, tree.fn))) ?? [];
+    if (files !== undefined) this.#filesOfTrees.set(name, files, listMemoryBytes(files));
+    return files;
   }
 
   /** @returns undefined where a message is absent, too large, or does not decode. */
@@ -93,6 +173,8 @@ class PresenceCheck {
   readonly #blobs: BlobStore;
   readonly #digestsMax: number;
   readonly #seen = new Set<string>();
+  /** What was looked up, in order. */
+  readonly digests: Digest[] = [];
 
   constructor(blobs: BlobStore, digestsMax: number) {
     this.#blobs = blobs;
@@ -103,8 +185,13 @@ class PresenceCheck {
   async allPresent(groups: readonly (readonly Digest[])[]): Promise<boolean> {
     const unseen = groups.flatMap((digests) => takeNew(digests, this.#seen));
     if (this.#seen.size > this.#digestsMax) return false;
+    for (const digest of unseen) this.digests.push(digest);
     return unseen.length === 0 || (await this.#blobs.findMissing(unseen)).length === 0;
   }
+}
+
+function listMemoryBytes(digests: readonly Digest[]): number {
+  return LIST_MEMORY_BYTES + digests.length * DIGEST_MEMORY_BYTES;
 }
 
 /** The digests that are not in `seen` yet, and adds them to it. */

@@ -19,11 +19,15 @@ export class EmptyBlobStore implements BlobStore {
     return isEmptyDigest(digest) || this.#inner.peek(digest);
   }
 
+  renewAll(digests: readonly Digest[]): boolean {
+    return this.#inner.renewAll(digests.some(isEmptyDigest) ? digests.filter((d) => !isEmptyDigest(d)) : digests);
+  }
+
   findMissing(digests: readonly Digest[]): Promise<Digest[]> {
     return this.#inner.findMissing(digests.some(isEmptyDigest) ? digests.filter((d) => !isEmptyDigest(d)) : digests);
   }
 
-  async get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> {
+  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
     if (!isEmptyDigest(digest)) return this.#inner.get(digest, range);
     if (range !== undefined && range.offset !== 0) {
       throw new CacheError("out_of_range", `offset: expected 0 for the empty blob, got ${range.offset}`);
@@ -43,7 +47,7 @@ export class EmptyBlobStore implements BlobStore {
 
 const EMPTY_CONTENT: BlobContent = {
   sizeBytes: 0,
-  bytes: async () => new Uint8Array(0),
+  bytes: () => new Uint8Array(0),
   close: () => undefined,
   async *[Symbol.asyncIterator]() {},
 };

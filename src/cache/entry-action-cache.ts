@@ -11,12 +11,12 @@ export class EntryActionCache implements ActionCache {
     this.#entries = entries;
   }
 
-  async get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> {
+  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined {
     const key = actionKey(instanceName, action);
     // A hit is a use: without this an entry would be retired under the builds that hit it.
     if (this.#entries.find(key, { renew: true }) === undefined) return undefined;
-    const content = await this.#entries.get(key);
-    return content?.bytes();
+    const getting = this.#entries.get(key);
+    return getting instanceof Promise ? getting.then((content) => content?.bytes()) : getting?.bytes();
   }
 
   put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {

@@ -19,6 +19,14 @@ export class EntryBlobStore implements BlobStore {
     return this.#entries.peek(casKey(digest));
   }
 
+  renewAll(digests: readonly Digest[]): boolean {
+    let arePresent = true;
+    for (const digest of digests) {
+      if (this.#entries.find(casKey(digest), { renew: true }) === undefined) arePresent = false;
+    }
+    return arePresent;
+  }
+
   async findMissing(digests: readonly Digest[]): Promise<Digest[]> {
     const missing: Digest[] = [];
     for (const [index, slice] of slices(digests, LOOKUPS_PER_TURN).entries()) {
@@ -30,7 +38,7 @@ export class EntryBlobStore implements BlobStore {
     return missing;
   }
 
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> {
+  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
     return this.#entries.get(casKey(digest), range);
   }
 

@@ -15,8 +15,8 @@ export interface ByteRange {
 export interface EntryContent extends AsyncIterable<Uint8Array> {
   /** Size of the whole value, whatever range was asked for. */
   readonly sizeBytes: number;
-  /** The whole range at once; for small values. */
-  bytes(): Promise<Uint8Array>;
+  /** The whole range at once; for small values. Without a promise where it is in memory. It must not be changed. */
+  bytes(): Promise<Uint8Array> | Uint8Array;
   close(): void;
 }
 
@@ -64,10 +64,11 @@ export interface EntryStore {
   /** Size of the visible entry, or undefined. With `renew` the entry counts as used now and its lease is renewed. */
   find(key: EntryKey, options?: { renew?: boolean }): number | undefined;
   /**
-   * @returns undefined for a miss, which includes an entry whose bytes fail their checksum (I6).
+   * @returns undefined for a miss, which includes an entry whose bytes fail their checksum (I6). No promise where
+   * nothing has to be waited for.
    * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
    */
-  get(key: EntryKey, range?: ByteRange): Promise<EntryContent | undefined>;
+  get(key: EntryKey, range?: ByteRange): Promise<EntryContent | undefined> | EntryContent | undefined;
   /**
    * Starts an upload. Waits a bounded time for staging room.
    * @throws {CacheError} resource_exhausted when there was none.

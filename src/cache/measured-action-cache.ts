@@ -12,15 +12,19 @@ export class MeasuredActionCache implements ActionCache {
     this.#meter = meter;
   }
 
-  async get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> {
-    const actionResult = await this.#inner.get(instanceName, action);
-    this.#meter.countLookups("ac", actionResult === undefined ? "miss" : "hit", 1);
-    if (actionResult !== undefined) this.#meter.countBytes("ac", "read", actionResult.length);
-    return actionResult;
+  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+    const getting = this.#inner.get(instanceName, action);
+    return getting instanceof Promise ? getting.then((result) => this.#counted(result)) : this.#counted(getting);
   }
 
   async put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {
     await this.#inner.put(instanceName, action, actionResult);
     this.#meter.countBytes("ac", "written", actionResult.length);
+  }
+
+  #counted(actionResult: Uint8Array | undefined): Uint8Array | undefined {
+    this.#meter.countLookups("ac", actionResult === undefined ? "miss" : "hit", 1);
+    if (actionResult !== undefined) this.#meter.countBytes("ac", "read", actionResult.length);
+    return actionResult;
   }
 }

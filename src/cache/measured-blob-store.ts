@@ -17,6 +17,11 @@ export class MeasuredBlobStore implements BlobStore {
     return this.#inner.peek(digest);
   }
 
+  /** No client has asked for these one by one. */
+  renewAll(digests: readonly Digest[]): boolean {
+    return this.#inner.renewAll(digests);
+  }
+
   async findMissing(digests: readonly Digest[]): Promise<Digest[]> {
     const missing = await this.#inner.findMissing(digests);
     this.#meter.countLookups("find_missing", "miss", missing.length);
@@ -24,11 +29,11 @@ export class MeasuredBlobStore implements BlobStore {
     return missing;
   }
 
-  async get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> {
-    const content = await this.#inner.get(digest, range);
-    this.#meter.countLookups("cas", content === undefined ? "miss" : "hit", 1);
-    if (content !== undefined) this.#meter.countBytes("cas", "read", bytesInRange(content.sizeBytes, range));
-    return content;
+  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
+    const getting = this.#inner.get(digest, range);
+    return getting instanceof Promise
+      ? getting.then((content) => this.#counted(content, range))
+      : this.#counted(getting, range);
   }
 
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
@@ -40,6 +45,12 @@ export class MeasuredBlobStore implements BlobStore {
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     await this.#inner.put(digest, bytes);
     this.#meter.countBytes("cas", "written", bytes.length);
+  }
+
+  #counted(content: BlobContent | undefined, range: ByteRange | undefined): BlobContent | undefined {
+    this.#meter.countLookups("cas", content === undefined ? "miss" : "hit", 1);
+    if (content !== undefined) this.#meter.countBytes("cas", "read", bytesInRange(content.sizeBytes, range));
+    return content;
   }
 }
 

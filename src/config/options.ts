@@ -99,6 +99,12 @@ export const OPTIONS = {
     defaultText: "1/4 of --max-size",
     help: "part of --max-size for uploads of large blobs in progress",
   }),
+  hotBlobBytesMax: option({
+    flag: "hot-blob-memory",
+    kind: size(0),
+    defaultValue: () => 64 * MIB,
+    help: "memory for small blobs and action results that were read lately; 0: none",
+  }),
   minLeaseMs: option({
     flag: "min-lease",
     kind: duration(0),

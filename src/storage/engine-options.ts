@@ -19,6 +19,8 @@ export interface EngineOptions {
   readonly durability: "commit" | "relaxed";
   readonly stagingMemoryBytes?: number;
   readonly stagingDiskBytes?: number;
+  /** Memory for small entries that were read lately; 0: none are kept. */
+  readonly hotRecordBytesMax?: number;
   readonly minLeaseMs?: number;
   readonly segmentBytesMax?: number;
   /** How long an upload waits for room before it is refused. */
@@ -58,6 +60,7 @@ export interface EngineSizes {
   readonly retireAboveBytes: number;
   readonly stagingMemoryBytes: number;
   readonly stagingDiskBytes: number;
+  readonly hotRecordBytesMax: number;
   readonly slabUploadBytesMax: number;
   readonly adoptBytesMin: number;
   /** The largest entry that is taken. */
@@ -112,6 +115,7 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     retireAboveBytes,
     stagingMemoryBytes: options.stagingMemoryBytes ?? 64 * MIB,
     stagingDiskBytes,
+    hotRecordBytesMax: options.hotRecordBytesMax ?? 64 * MIB,
     slabUploadBytesMax,
     adoptBytesMin:
       options.adoptBytesMin ?? Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, slabUploadBytesMax + 1)),

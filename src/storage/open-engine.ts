@@ -6,9 +6,11 @@ import { DirectoryLock } from "./directory-lock.ts";
 import { DiskLedger } from "./disk-ledger.ts";
 import { type EngineOptions, type EngineSizes, engineSizes, SLAB_BLOCK_BYTES } from "./engine-options.ts";
 import { type FileSystem, nodeFileSystem, removeIfThere, removeQuietly } from "./file-system.ts";
+import { HotRecords } from "./hot-records.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
 import { Retirement } from "./retirement.ts";
 import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
+import { PromptReads } from "./segment/prompt-reads.ts";
 import { SegmentReaders } from "./segment/segment-readers.ts";
 import { ShardAssignment } from "./shard/shard-assignment.ts";
 import { startShardWorker } from "./shard/shard-client.ts";
@@ -65,13 +67,19 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
     startShards(foundation, shards, foreign);
     foreign.push(...(await recoverAndLoad(foundation, shards)));
     const readers = new SegmentReaders(fileSystem, paths.segments, options.openSegmentsMax ?? SEGMENTS_OPEN_MAX);
+    const hotRecords = new HotRecords(sizes.hotRecordBytesMax);
     return {
       ...foundation,
       clock: options.clock ?? systemClock,
       lock,
       shards,
       readers,
-      ...buildIntake(foundation, shards, foreign, readers),
+      promptReads: new PromptReads({ fileSystem }),
+      hotRecords,
+      ...buildIntake(foundation, shards, foreign, (segmentId) => {
+        readers.retire(segmentId);
+        hotRecords.retire(segmentId);
+      }),
     };
   } catch (error) {
     await Promise.all(shards.map((shard) => shard.terminate()));
@@ -160,7 +168,7 @@ function buildIntake(
   { options, sizes, fileSystem, paths, ledger, slab }: Foundation,
   shards: readonly SupervisedShard[],
   foreign: SegmentSummary[],
-  readers: SegmentReaders,
+  letGoOf: (segmentId: number) => void,
 ): { staging: StagingContext; retirement: Retirement } {
   const waiting = {
     waitersMax: UPLOADS_WAITING_MAX,
@@ -188,7 +196,7 @@ function buildIntake(
       ledger.release(accountedBytes);
     },
     onRetired(segmentIds) {
-      for (const segmentId of segmentIds) readers.retire(segmentId);
+      for (const segmentId of segmentIds) letGoOf(segmentId);
       admission.roomWasMade();
     },
     onError: (error) => options.logger.error({ err: error }, "retirement failed"),

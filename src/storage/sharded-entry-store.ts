@@ -8,11 +8,15 @@ import type { DiskLedger } from "./disk-ledger.ts";
 import { type FileSystem, isPassing } from "./file-system.ts";
 import { shardOfKey } from "./index/index-layout.ts";
 import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
+import type { HotRecords } from "./hot-records.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { leaseSeconds } from "./lease-clock.ts";
 import { openEngine } from "./open-engine.ts";
 import type { Retirement } from "./retirement.ts";
+import { MemoryContent } from "./segment/memory-content.ts";
+import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
+import { RECORD_HEADER_BYTES } from "./segment/segment-format.ts";
 import type { PinnedSegment, SegmentReaders } from "./segment/segment-readers.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import { SHARD_STATS, type ShardStatName, type ShardStatsSnapshot } from "./shard/shard-stats.ts";
@@ -30,6 +34,8 @@ export interface EngineParts {
   readonly shards: readonly SupervisedShard[];
   readonly staging: StagingContext;
   readonly readers: SegmentReaders;
+  readonly promptReads: PromptReads;
+  readonly hotRecords: HotRecords;
   readonly retirement: Retirement;
 }
 
@@ -51,6 +57,7 @@ export interface EngineStats {
   readonly bytesMax: number;
   readonly stagingMemoryBytes: number;
   readonly stagingFileBytes: number;
+  readonly hotRecordBytes: number;
   readonly shardCount: number;
   /** How long an entry written now is expected to live; 0 while there is nothing to go by. */
   readonly expectedLifetimeSeconds: number;
@@ -60,6 +67,8 @@ export interface EngineStats {
   readonly totals: ShardStatsSnapshot;
   readonly shards: readonly (ShardStatsSnapshot & { entries: number; callsInFlight: number })[];
 }
+
+const WHOLE: ByteRange = { offset: 0 };
 
 /** A location that moved while it was being opened is looked up again, this often at the most. */
 const LOOKUP_ATTEMPTS = 4;
@@ -108,7 +117,37 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     return found?.sizeBytes;
   }
 
-  async get(key: EntryKey, range: ByteRange = { offset: 0 }): Promise<EntryContent | undefined> {
+  get(key: EntryKey, range: ByteRange = WHOLE): Promise<EntryContent | undefined> | EntryContent | undefined {
+    const found = this.lookUp(key);
+    if (found === undefined) return undefined;
+    const payload = this.parts.hotRecords.get(this.shardIndexOf(key), found) ?? this.readPromptly(key, found);
+    if (payload === undefined) return this.open(key, range);
+    const length = rangeLength(found.sizeBytes, range);
+    this.touch(key, found);
+    return new MemoryContent(found.sizeBytes, partOf(payload, range.offset, length));
+  }
+
+  /** A small value that is known to be good and expected in the page cache. */
+  private readPromptly(key: EntryKey, found: FoundEntry): Buffer | undefined {
+    const { promptReads, readers, hotRecords } = this.parts;
+    const { storedBytes, segmentId, offset } = found;
+    if (!found.verified || storedBytes > hotRecords.payloadBytesMax || !promptReads.arePrompt) return undefined;
+    const pinned = readers.pinOpen(segmentId);
+    if (pinned === undefined) return undefined;
+    const payload = Buffer.allocUnsafe(storedBytes);
+    try {
+      // What is wrong with it, if anything, is found out by the long way.
+      if (promptReads.read(pinned.fd, payload, offset + RECORD_HEADER_BYTES) < storedBytes) return undefined;
+    } catch {
+      return undefined;
+    } finally {
+      pinned.unpin();
+    }
+    hotRecords.add(this.shardIndexOf(key), found, payload);
+    return payload;
+  }
+
+  private async open(key: EntryKey, range: ByteRange): Promise<EntryContent | undefined> {
     for (let attempt = 0; attempt < LOOKUP_ATTEMPTS; attempt += 1) {
       // The one that the entry is found in: a shard that is started again meanwhile has another.
       const { index } = this.shardOf(key);
@@ -127,12 +166,28 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
       }
       this.touch(key, found);
       const content = this.contentOf(key, index, found, pinned, range.offset, length);
-      if (found.verified || (await content.check(keyBytes(key.words)).catch(() => false))) return content;
+      if (found.verified || (await content.check(keyBytes(key.words)).catch(() => false))) {
+        return found.storedBytes > this.parts.hotRecords.payloadBytesMax || length < found.sizeBytes
+          ? content
+          : this.warmUp(key, found, content);
+      }
       content.close();
       this.quarantine(key, found);
       return undefined;
     }
     return undefined;
+  }
+
+  /** Reads a small value at once, and keeps it. @returns undefined where it turns out to be damaged. */
+  private async warmUp(key: EntryKey, found: FoundEntry, content: RecordContent): Promise<EntryContent | undefined> {
+    let payload: Buffer;
+    try {
+      payload = await content.bytes();
+    } catch {
+      return undefined;
+    }
+    this.parts.hotRecords.add(this.shardIndexOf(key), found, payload);
+    return new MemoryContent(found.sizeBytes, payload);
   }
 
   stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> | StagedEntry {
@@ -159,7 +214,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   }
 
   stats(): EngineStats {
-    const { shards, ledger, staging } = this.parts;
+    const { shards, ledger, staging, hotRecords } = this.parts;
     const snapshots = shards.map((shard) => ({
       ...shard.stats.snapshot(),
       entries: shard.index.liveCount,
@@ -175,6 +230,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
       bytesMax: ledger.bytesMax,
       stagingMemoryBytes: staging.slab.bytesInUse,
       stagingFileBytes: staging.fileBudget.bytesUsed,
+      hotRecordBytes: hotRecords.bytes,
       shardCount: shards.length,
       expectedLifetimeSeconds: this.expectedLifetimeSeconds() ?? 0,
       quarantined: [...this.quarantined],
@@ -225,6 +281,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   ): RecordContent {
     return new RecordContent({
       fileSystem: this.parts.fileSystem,
+      promptReads: this.parts.promptReads,
       pinned,
       location: found,
       offset,
@@ -235,7 +292,8 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     });
   }
 
-  private quarantine(key: EntryKey, { segmentId, offset }: FoundEntry): void {
+  private quarantine(key: EntryKey, { entryNumber, segmentId, offset }: FoundEntry): void {
+    this.parts.hotRecords.drop(this.shardIndexOf(key), entryNumber);
     const record = { space: key.space, key: keyBytes(key.words), segmentId, offset };
     this.noteQuarantine(record);
     this.shardOf(key)
@@ -267,7 +325,11 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   }
 
   private shardOf(key: EntryKey): SupervisedShard {
-    return this.shardAt(shardOfKey(key.words, this.parts.shards.length));
+    return this.shardAt(this.shardIndexOf(key));
+  }
+
+  private shardIndexOf(key: EntryKey): number {
+    return shardOfKey(key.words, this.parts.shards.length);
   }
 
   private shardAt(shardIndex: number): SupervisedShard {
@@ -282,6 +344,10 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     const reason = this.readOnlyReason;
     if (reason !== undefined) throw new CacheError("unavailable", `the cache is read-only: ${reason}`);
   }
+}
+
+function partOf(payload: Buffer, offset: number, length: number): Buffer {
+  return length === payload.length ? payload : payload.subarray(offset, offset + length);
 }
 
 /** Bytes that a range gives of a value. @throws {CacheError} out_of_range */

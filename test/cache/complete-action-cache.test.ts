@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { BlobStore } from "../../src/cache/blob-store.ts";
 import { CompleteActionCache, type CompleteActionCacheOptions } from "../../src/cache/complete-action-cache.ts";
@@ -26,6 +27,11 @@ const action = digestOf(Buffer.from("action"));
 
 class CountingBlobStore extends EmptyBlobStore {
   lookups: number[] = [];
+  reads = 0;
+  override get(...args: Parameters<EmptyBlobStore["get"]>): ReturnType<EmptyBlobStore["get"]> {
+    this.reads++;
+    return super.get(...args);
+  }
   override findMissing(digests: readonly Digest[]): Promise<Digest[]> {
     this.lookups.push(digests.length);
     return super.findMissing(digests);
@@ -184,5 +190,94 @@ describe("CompleteActionCache", () => {
     expect(await isHit()).toBe(false);
     await put({ trees: [await store(`[]${" ".repeat(400)}`)] });
     expect(await isHit()).toBe(false);
+  });
+});
+
+describe("I8: what CompleteActionCache remembers of a result", () => {
+  test("spares reading it again, and neither a look-up nor a renewal", async () => {
+    const { put, store, isHit, entries, blobs } = fixture();
+    const files = await Promise.all(["1", "2", "3"].map(store));
+    const root = await store({ files: files.slice(2) });
+    await put({ trees: [await store(files.slice(0, 2))], rootDirectories: [root] });
+    entries.renewed.length = 0;
+    expect(await isHit()).toBe(true);
+    const renewed = entries.renewed.splice(0).toSorted();
+    blobs.lookups = [];
+    blobs.reads = 0;
+    expect(await isHit()).toBe(true);
+    expect(entries.renewed.toSorted()).toEqual(renewed);
+    expect([blobs.reads, blobs.lookups]).toEqual([0, []]);
+  });
+
+  test("changes no answer, whatever is stored, retired and updated in between", async () => {
+    const names = ["a", "b", "c", "d"];
+    const digests = names.map((name) => contentOf(Buffer.from(name)).digest);
+    const some = fc.subarray(digests);
+    const result = fc.record({ blobs: some, files: some, below: some });
+    const step = fc.oneof(
+      fc.record({ kind: fc.constantFrom("store" as const, "retire" as const), name: fc.constantFrom(...names) }),
+      fc.record({ kind: fc.constantFrom("put" as const, "retireTree" as const, "retireRoot" as const), result }),
+      fc.constant({ kind: "get" as const }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+        const remembering = fixture();
+        const forgetful = fixture({ memoryBytesMax: 0 });
+        for (const next of steps) {
+          const outcomes: unknown[] = [];
+          for (const { store, retire, put, isHit, entries } of [remembering, forgetful]) {
+            entries.renewed.length = 0;
+            if ("name" in next) {
+              if (next.kind === "store") await store(next.name);
+              else retire(contentOf(Buffer.from(next.name)).digest);
+            } else if (next.kind === "get") {
+              const hit = await isHit();
+              // A miss renews what was looked up before it was known to be one, which may be more or less.
+              outcomes.push([hit, hit ? new Set(entries.renewed) : undefined]);
+            } else {
+              const tree = await store(next.result.files);
+              const root = await store({ files: next.result.below });
+              await put({ blobs: next.result.blobs, trees: [tree], rootDirectories: [root] });
+              if (next.kind === "retireTree") retire(tree);
+              if (next.kind === "retireRoot") retire(root);
+            }
+          }
+          expect(outcomes[0]).toEqual(outcomes[1]);
+        }
+        expect(forgetful.actions.memoryBytes).toBe(0);
+      }),
+    );
+  });
+
+  test("more blobs than are looked up in one turn are all checked", async () => {
+    const { put, store, retire, isHit, blobs } = fixture();
+    const files = await Promise.all(Array.from({ length: 2500 }, (_, index) => store(`file ${index}`)));
+    await put({ blobs: files });
+    expect(await isHit()).toBe(true);
+    blobs.lookups = [];
+    expect(await isHit()).toBe(true);
+    expect(blobs.lookups).toEqual([]);
+    for (const index of [0, 1024, 2499]) {
+      retire(files[index]!);
+      expect(await isHit()).toBe(false);
+      await store(`file ${index}`);
+    }
+    expect(await isHit()).toBe(true);
+  });
+
+  test("stays within its bound, and results past it are hits all the same", async () => {
+    const memoryBytesMax = 100_000;
+    const { store, actions } = fixture({ memoryBytesMax });
+    const files = await Promise.all(Array.from({ length: 40 }, (_, index) => store(`file ${index}`)));
+    const result = Buffer.from(JSON.stringify({ blobs: files.slice(0, 20), trees: [await store(files)] }));
+    for (let round = 0; round < 2; round++) {
+      for (let index = 0; index < 50; index++) {
+        const { digest } = contentOf(Buffer.from(`action ${index}`));
+        await actions.put("main", digest, result);
+        expectSameBytes(await actions.get("main", digest), result);
+        expect(actions.memoryBytes).toBeLessThanOrEqual(memoryBytesMax);
+      }
+    }
+    expect(actions.memoryBytes).toBeGreaterThan(memoryBytesMax / 4);
   });
 });

@@ -302,6 +302,60 @@ describe("I6, H8: damage on disk", () => {
   });
 });
 
+describe("small values that were read lately", () => {
+  test("are given out without a promise, and a new value takes the place of the old at once", async () => {
+    await open();
+    const key = valueKey("replaced");
+    for (let round = 0; round < 30; round++) {
+      const bytes = random.bytes(random.int(0, 6000));
+      await store.put(key, bytes);
+      for (let again = 0; again < 3; again++) await expectStored({ key, bytes });
+      const content = store.get(key);
+      expect(content).not.toBeInstanceOf(Promise);
+    }
+    expect(store.stats().hotRecordBytes).toBeGreaterThan(0);
+  });
+
+  test("give any range, and out_of_range past their end", async () => {
+    await open();
+    const [content] = randomContents(random, [1000]);
+    await putAll([content!]);
+    for (let again = 0; again < 2; again++) {
+      const part = await (await store.get(content!.key, { offset: 10, limit: 20 }))?.bytes();
+      expect(Buffer.from(part!).equals(content!.bytes.subarray(10, 30))).toBe(true);
+      await expect((async () => store.get(content!.key, { offset: 1001 }))()).rejects.toMatchObject({
+        code: "out_of_range",
+      });
+      await expectStored(content!);
+    }
+  });
+
+  test("are let go of with their segment", async () => {
+    await open({ maxBytes: 40 * MIB, segmentBytesMax: MIB, stagingMemoryBytes: 4 * MIB });
+    const small = randomContents(random, Array<number>(200).fill(5000));
+    await putAll(small);
+    await expectStored(...small);
+    const heldBytes = store.stats().hotRecordBytes;
+    expect(heldBytes).toBeGreaterThan(200 * 5000);
+    for (let round = 0; round < 80; round++) await putAll(randomContents(random, [MIB - 1000]));
+    await expect.poll(() => store.stats().totals.retiredSegments).toBeGreaterThan(10);
+    expect(store.stats().hotRecordBytes).toBeLessThan(heldBytes);
+    // Some may have been carried to a newer segment, as they were used.
+    for (const content of small) {
+      if (store.peek(content.key)) await expectStored(content);
+      else expect(await read(content)).toBeUndefined();
+    }
+  });
+
+  test("are not kept where there is no memory for them", async () => {
+    await open({ hotRecordBytesMax: 0 });
+    const contents = randomContents(random, [0, 1, 5000]);
+    await putAll(contents);
+    for (let again = 0; again < 2; again++) await expectStored(...contents);
+    expect(store.stats().hotRecordBytes).toBe(0);
+  });
+});
+
 describe("I7: a churn of several times the budget", () => {
   const SMALL_BUDGET = { maxBytes: 40 * MIB, shardCount: 2, segmentBytesMax: MIB, stagingMemoryBytes: 4 * MIB };
 

@@ -1,6 +1,7 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import type { EntryContent } from "../../cache/entry-store.ts";
 import { type FileSystem, readFullyAsync } from "../file-system.ts";
+import type { PromptReads } from "./prompt-reads.ts";
 import type { EntryLocation } from "../index/index-layout.ts";
 import {
   CHUNK_BYTES,
@@ -14,6 +15,7 @@ import type { PinnedSegment } from "./segment-readers.ts";
 
 export interface RecordContentOptions {
   readonly fileSystem: FileSystem;
+  readonly promptReads: PromptReads;
   readonly pinned: PinnedSegment;
   readonly location: EntryLocation;
   /** Where in the payload to begin, and how many bytes to give. */
@@ -69,28 +71,29 @@ export class RecordContent implements EntryContent {
     return this.ahead !== undefined;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    const { offset, length } = this.options;
+  /** While a chunk is given out the next one is read, where that takes time: two are held at the most. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
+    const end = this.options.offset + this.options.length;
     try {
-      let at = offset;
-      const end = offset + length;
-      while (at < end) {
-        if (this.closed) throw closedMeanwhile();
-        const chunkIndex = Math.floor(at / CHUNK_BYTES);
-        const chunk = this.ahead ?? (await this.readChunk(chunkIndex));
-        this.ahead = undefined;
-        const from = at - chunkIndex * CHUNK_BYTES;
-        const to = Math.min(chunk.length, end - chunkIndex * CHUNK_BYTES);
+      let reading: Promise<Buffer> | undefined;
+      for (let at = this.options.offset; at < end;) {
+        const chunk = await (reading ?? this.chunkAt(at));
+        const chunkStart = at - (at % CHUNK_BYTES);
+        const to = Math.min(chunk.length, end - chunkStart);
+        const from = at - chunkStart;
+        at = chunkStart + to;
+        reading = at < end && !this.isPrompt ? this.chunkAt(at) : undefined;
+        // What becomes of it is told when it is asked for, and nobody may ask any more.
+        reading?.catch(() => {});
         yield from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);
-        at = chunkIndex * CHUNK_BYTES + to;
       }
     } finally {
       this.close();
     }
   }
 
-  async bytes(): Promise<Uint8Array> {
-    const pieces: Uint8Array[] = [];
+  async bytes(): Promise<Buffer> {
+    const pieces: Buffer[] = [];
     for await (const piece of this) pieces.push(piece);
     return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
   }
@@ -101,17 +104,30 @@ export class RecordContent implements EntryContent {
     if (!this.reading) this.options.pinned.unpin();
   }
 
+  /** The chunk with the byte at `at`, which the check may have read already. */
+  private async chunkAt(at: number): Promise<Buffer> {
+    if (this.closed) throw closedMeanwhile();
+    const { ahead } = this;
+    this.ahead = undefined;
+    return ahead ?? (await this.readChunk(Math.floor(at / CHUNK_BYTES)));
+  }
+
   private async readChunk(chunkIndex: number): Promise<Buffer> {
     const { fileSystem, pinned, location, verified } = this.options;
     const start = chunkIndex * CHUNK_BYTES;
     const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, location.storedBytes - start));
     const at = location.offset + RECORD_HEADER_BYTES + start;
-    this.reading = true;
-    const read = await readFullyAsync(fileSystem, pinned.fd, chunk, at).catch(() => -1);
-    this.reading = false;
-    if (this.closed) {
-      pinned.unpin();
-      throw closedMeanwhile();
+    let read: number;
+    if (this.isPrompt) {
+      read = this.readPromptly(chunk, at);
+    } else {
+      this.reading = true;
+      read = await readFullyAsync(fileSystem, pinned.fd, chunk, at).catch(() => -1);
+      this.reading = false;
+      if (this.closed) {
+        pinned.unpin();
+        throw closedMeanwhile();
+      }
     }
     if (read < chunk.length) throw this.corrupt();
     if (verified) return chunk;
@@ -119,6 +135,20 @@ export class RecordContent implements EntryContent {
     this.chunksHeld += 1;
     if (this.chunksHeld === chunkCount(location.storedBytes)) this.options.onVerified();
     return chunk;
+  }
+
+  /** What was written or checked since the start is expected in the page cache. */
+  private get isPrompt(): boolean {
+    return this.options.verified && this.options.promptReads.arePrompt;
+  }
+
+  /** @returns -1 where it fails. */
+  private readPromptly(target: Buffer, position: number): number {
+    try {
+      return this.options.promptReads.read(this.options.pinned.fd, target, position);
+    } catch {
+      return -1;
+    }
   }
 
   private corrupt(): CacheError {

@@ -4,6 +4,8 @@ import { segmentPath } from "./segment-file.ts";
 interface OpenSegment {
   readonly segmentId: number;
   readonly fd: Promise<number>;
+  /** The same once it is open. */
+  openFd: number | undefined;
   pins: number;
   /** Retired or evicted: closed with the last pin. */
   leaving: boolean;
@@ -31,12 +33,23 @@ export class SegmentReaders {
     this.openMax = openMax;
   }
 
+  /** Of a segment that is open already; undefined where {@link pin} has to open it. */
+  pinOpen(segmentId: number): PinnedSegment | undefined {
+    const segment = this.open.get(segmentId);
+    if (segment?.openFd === undefined) return undefined;
+    // The most recently used is last.
+    this.open.delete(segmentId);
+    this.open.set(segmentId, segment);
+    segment.pins += 1;
+    return { fd: segment.openFd, unpin: once(() => this.unpin(segment)) };
+  }
+
   /** @throws what the file system reports: ENOENT for a segment that was retired. */
   async pin(segmentId: number): Promise<PinnedSegment> {
     let segment = this.open.get(segmentId);
     if (segment === undefined) {
       const fd = this.openFile(segmentPath(this.segmentsDirectory, segmentId));
-      segment = { segmentId, fd, pins: 0, leaving: false };
+      segment = { segmentId, fd, openFd: undefined, pins: 0, leaving: false };
     } else {
       this.open.delete(segmentId);
     }
@@ -44,6 +57,7 @@ export class SegmentReaders {
     segment.pins += 1;
     try {
       const fd = await segment.fd;
+      segment.openFd = fd;
       void this.evict(this.openMax);
       return { fd, unpin: once(() => this.unpin(segment)) };
     } catch (error) {

@@ -2,6 +2,7 @@ import { keyBytes } from "../../../src/cache/key-words.ts";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ByteRange } from "../../../src/cache/entry-store.ts";
+import { PromptReads } from "../../../src/storage/segment/prompt-reads.ts";
 import { RecordContent } from "../../../src/storage/segment/record-content.ts";
 import { segmentPath } from "../../../src/storage/segment/segment-file.ts";
 import { RECORD_HEADER_BYTES } from "../../../src/storage/segment/segment-format.ts";
@@ -21,6 +22,7 @@ let shard: TestShard;
 let readers: SegmentReaders;
 let value: TestValue;
 let events: string[];
+let promptReads: PromptReads;
 
 beforeEach(async () => {
   directory = await makeTemporaryDirectory("content");
@@ -29,14 +31,31 @@ beforeEach(async () => {
   shard.put(randomContent(random, 77), value, randomContent(random, 5));
   readers = new SegmentReaders(shard.fileSystem, shard.paths.segments, 10);
   events = [];
+  promptReads = new PromptReads({ fileSystem: shard.fileSystem });
 });
 afterEach(() => directory[Symbol.asyncDispose]());
+
+/** Reads that have just had to wait for a disk, so that all go through the pool. */
+function pausedReads(): PromptReads {
+  const { fileSystem } = shard;
+  const [times, counts] = [[0], [0]];
+  const reads = new PromptReads({
+    fileSystem,
+    nowMs: () => times.shift() ?? 10,
+    diskReads: () => counts.shift() ?? 1,
+  });
+  const fd = fileSystem.open(segmentPath(shard.paths.segments, shard.find(value)?.segmentId ?? 0), "read");
+  reads.read(fd, Buffer.alloc(1), 0);
+  fileSystem.close(fd);
+  return reads;
+}
 
 async function open(range: ByteRange = { offset: 0 }, verified = false): Promise<RecordContent> {
   const location = shard.find(value);
   if (location === undefined) throw new Error("the value is stored");
   return new RecordContent({
     fileSystem: shard.fileSystem,
+    promptReads,
     pinned: await readers.pin(location.segmentId),
     location,
     offset: range.offset,
@@ -76,6 +95,7 @@ describe("RecordContent", () => {
     const expected = value.bytes.subarray(range.offset, range.offset + (range.limit ?? LARGE_BYTES));
     for (const verified of [true, false]) {
       for (const readBytesMax of [Number.POSITIVE_INFINITY, 10_007]) {
+        promptReads = readBytesMax === 10_007 ? pausedReads() : new PromptReads({ fileSystem: shard.fileSystem });
         shard.fileSystem.readBytesMax = readBytesMax;
         const streamed = await open(range, verified);
         expect(verified || (await streamed.check(keyBytes(value.key.words)))).toBe(true);
@@ -136,9 +156,10 @@ describe("RecordContent", () => {
     expect(events).toEqual(["corrupt"]);
   });
 
-  test("H8: a read error is told as a miss", async () => {
+  test.each(["read", "readAsync"])("H8: an error of %s is told as a miss", async (call) => {
+    if (call === "readAsync") promptReads = pausedReads();
     const content = await open({ offset: 0 }, true);
-    shard.fileSystem.failOnce(({ name }) => name === "readAsync", "EIO", 2);
+    shard.fileSystem.failOnce(({ name }) => name === call, "EIO", 2);
     await expect(content.bytes()).rejects.toMatchObject({ code: "not_found" });
     expect(events).toEqual(["corrupt"]);
   });

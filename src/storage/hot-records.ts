@@ -1,0 +1,99 @@
+import { GenerationCache } from "../cache/generation-cache.ts";
+import type { FoundEntry } from "./index/index-reader.ts";
+
+/** A record whose payload is in memory, and where it was read. */
+interface HotRecord {
+  readonly segmentId: number;
+  readonly offset: number;
+  readonly payload: Buffer;
+}
+
+/** Smaller payloads are copied together: memory of its own costs a small one more than its bytes. */
+const OWN_MEMORY_BYTES_MIN = 4096;
+const SLAB_BYTES = 64 * 1024;
+/** What a record takes besides its payload: two objects, a view, and its place in the table. */
+const OVERHEAD_BYTES = 320;
+/** Larger ones are left to the page cache: their bytes cost more than the call to read them. */
+const PAYLOAD_BYTES_MAX = 64 * 1024;
+/** A small budget is not spent on a few large records. */
+const RECORDS_MIN = 64;
+/** Entry numbers have 26 bits, shard numbers 6. */
+const SHARDS_MAX = 64;
+
+/**
+ * Payloads of small records that were read lately and are known to be good, bounded by their bytes. Nothing stale is
+ * ever served: a record is found by way of the index, and only where the index still says that it lies where it was
+ * read from. Segment ids are not used twice, and no record is written over, so the place names the bytes.
+ *
+ *     key ─► index ─► entry number, segment, offset ─┬─ the same place as here ─► payload
+ *                                                    └─ another: replaced, moved, or another key's ─► read
+ */
+export class HotRecords {
+  /** The largest payload that is kept; 0: none is. */
+  readonly payloadBytesMax: number;
+  readonly #records: GenerationCache<number, HotRecord>;
+  #slab = Buffer.alloc(0);
+  #slabUsed = 0;
+
+  constructor(bytesMax: number) {
+    // Each generation may have begun in a slab of the one before and end in one that is all but empty; and up to a
+    // sixteenth of the others is too small for the payload that came next.
+    const costMax = Math.max(0, Math.floor((bytesMax - 4 * SLAB_BYTES) * (1 - OWN_MEMORY_BYTES_MIN / SLAB_BYTES)));
+    this.payloadBytesMax = Math.min(PAYLOAD_BYTES_MAX, Math.floor(costMax / RECORDS_MIN));
+    this.#records = new GenerationCache({
+      costMax,
+      carry: (record) => ({ ...record, payload: this.#kept(record.payload) }),
+      onGeneration: () => {
+        this.#slab = Buffer.alloc(0);
+        this.#slabUsed = 0;
+      },
+    });
+  }
+
+  /** Bytes held, with what the records take besides. */
+  get bytes(): number {
+    return this.#records.cost;
+  }
+
+  /** The payload of the record that the index has just been found to point to. It must not be changed. */
+  get(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry): Buffer | undefined {
+    const record = this.#records.get(recordKey(shardIndex, entryNumber));
+    return record !== undefined && record.offset === offset && record.segmentId === segmentId
+      ? record.payload
+      : undefined;
+  }
+
+  /** @param payload whole and checked; larger ones than {@link payloadBytesMax} are not taken. */
+  add(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry, payload: Buffer): void {
+    if (payload.length > this.payloadBytesMax) return;
+    const record = { segmentId, offset, payload: this.#kept(payload) };
+    this.#records.set(recordKey(shardIndex, entryNumber), record, payload.length + OVERHEAD_BYTES);
+  }
+
+  /** Lets go of a record that was taken out of the index. */
+  drop(shardIndex: number, entryNumber: number): void {
+    this.#records.delete(recordKey(shardIndex, entryNumber));
+  }
+
+  /** Lets go of the records of a segment that was retired. */
+  retire(segmentId: number): void {
+    this.#records.deleteWhere((record) => record.segmentId === segmentId);
+  }
+
+  /** Small ones are copied: a view would keep alive whatever its memory was shared with. */
+  #kept(payload: Buffer): Buffer {
+    if (payload.length >= OWN_MEMORY_BYTES_MIN) return payload;
+    if (this.#slabUsed + payload.length > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.#slabUsed = 0;
+    }
+    const kept = this.#slab.subarray(this.#slabUsed, this.#slabUsed + payload.length);
+    payload.copy(kept);
+    this.#slabUsed += payload.length;
+    return kept;
+  }
+}
+
+function recordKey(shardIndex: number, entryNumber: number): number {
+  return entryNumber * SHARDS_MAX + shardIndex;
+}

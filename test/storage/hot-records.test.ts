@@ -1,0 +1,75 @@
+import { describe, expect, test } from "vitest";
+import { HotRecords } from "../../src/storage/hot-records.ts";
+import type { FoundEntry } from "../../src/storage/index/index-reader.ts";
+import { testSeed } from "../support/seed.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+
+const MIB = 1024 * 1024;
+const random = seededRandom(testSeed("HotRecords"));
+
+function foundAt(entryNumber: number, segmentId = 1, offset = 64): FoundEntry {
+  const sizes = { sizeBytes: 1, storedBytes: 1 };
+  return { entryNumber, segmentId, offset, ...sizes, space: 1, encoding: 0, verified: true, lastUseSeconds: 0 };
+}
+
+describe("HotRecords", () => {
+  test("gives a payload only for the place that it was read from", () => {
+    const records = new HotRecords(MIB);
+    const payload = Buffer.from("payload");
+    records.add(0, foundAt(7, 3, 128), payload);
+    expect(records.get(0, foundAt(7, 3, 128))).toEqual(payload);
+    expect(records.get(0, foundAt(7, 3, 136))).toBeUndefined();
+    expect(records.get(0, foundAt(7, 4, 128))).toBeUndefined();
+    expect(records.get(0, foundAt(8, 3, 128))).toBeUndefined();
+    expect(records.get(1, foundAt(7, 3, 128))).toBeUndefined();
+  });
+
+  test("keeps a copy of a small payload: the memory that it was read into may be used again", () => {
+    const records = new HotRecords(MIB);
+    const read = Buffer.from("payload");
+    records.add(0, foundAt(1), read);
+    read.fill(0);
+    expect(records.get(0, foundAt(1))?.toString()).toBe("payload");
+  });
+
+  test("lets go of a record and of a segment", () => {
+    const records = new HotRecords(MIB);
+    for (const entryNumber of [1, 2, 3]) records.add(0, foundAt(entryNumber, entryNumber), Buffer.from("x"));
+    records.drop(0, 1);
+    records.retire(2);
+    expect([1, 2, 3].map((n) => records.get(0, foundAt(n, n))?.toString())).toEqual([undefined, undefined, "x"]);
+  });
+
+  test.each([0, 1, 1000, 256 * 1024])("a budget of %i bytes has room for nothing", (bytesMax) => {
+    const records = new HotRecords(bytesMax);
+    expect(records.payloadBytesMax).toBe(0);
+    records.add(0, foundAt(1), Buffer.from("x"));
+    records.add(0, foundAt(2), Buffer.alloc(0));
+    expect([records.get(0, foundAt(1)), records.bytes]).toEqual([undefined, 0]);
+  });
+
+  test("what it keeps alive stays within its budget, whatever the sizes, and holds what was read last", () => {
+    const budgetBytes = 2 * MIB;
+    const records = new HotRecords(budgetBytes);
+    const current = new Map<number, Buffer>();
+    for (let n = 0; n < 4000; n++) {
+      const payload = Buffer.alloc(random.int(0, random.int(0, 9) === 0 ? records.payloadBytesMax : 3000), n);
+      records.add(0, foundAt(n), payload);
+      current.set(n, payload);
+      expect(records.get(0, foundAt(n))?.equals(payload)).toBe(true);
+      // Now and then an older one is used again, which carries it over.
+      records.get(0, foundAt(random.int(Math.max(0, n - 300), n)));
+      expect(records.bytes).toBeLessThanOrEqual(budgetBytes);
+    }
+    const memories = new Set<ArrayBufferLike>();
+    for (const [n, payload] of current) {
+      const held = records.get(0, foundAt(n));
+      if (held === undefined) continue;
+      expect(held.equals(payload)).toBe(true);
+      memories.add(held.buffer);
+    }
+    const keptBytes = [...memories].reduce((sum, memory) => sum + memory.byteLength, 0);
+    expect(keptBytes).toBeGreaterThan(budgetBytes / 4);
+    expect(keptBytes).toBeLessThanOrEqual(budgetBytes);
+  });
+});

@@ -23,11 +23,25 @@ export function createContentHash(space: number): ContentHash {
   return createHash(algorithmOfSpace(space));
 }
 
-/** The hash of a value that lies in `pieces`. */
-export function contentHashOf(space: number, pieces: readonly Uint8Array[]): Uint8Array {
-  const only = pieces.length === 1 ? pieces[0] : undefined;
-  if (only !== undefined) return hash(algorithmOfSpace(space), only, "buffer");
+/**
+ * The hash of a value that lies in `pieces`.
+ * @param onHashed gets each piece while it is in the processor's cache.
+ */
+export function contentHashOf(
+  space: number,
+  pieces: readonly Uint8Array[],
+  onHashed: (piece: Uint8Array) => void,
+): Uint8Array {
+  const [first, ...others] = pieces;
+  if (first !== undefined && others.length === 0) {
+    const digest = hash(algorithmOfSpace(space), first, "buffer");
+    onHashed(first);
+    return digest;
+  }
   const running = createContentHash(space);
-  for (const piece of pieces) running.update(piece);
+  for (const piece of pieces) {
+    running.update(piece);
+    onHashed(piece);
+  }
   return running.digest();
 }

@@ -61,6 +61,7 @@ export interface EngineSizes {
   readonly stagingMemoryBytes: number;
   readonly stagingDiskBytes: number;
   readonly hotRecordBytesMax: number;
+  /** Larger uploads are staged in a temp file at once. */
   readonly slabUploadBytesMax: number;
   readonly adoptBytesMin: number;
   /** The largest entry that is taken. */
@@ -77,8 +78,11 @@ export const SLAB_BLOCK_BYTES = 32 * KIB;
 const SEGMENT_BYTES_MIN = MIB;
 const SEGMENT_BYTES_DEFAULT_MAX = 256 * MIB;
 const SEGMENTS_PER_SHARD_WANTED = 32;
-const SLAB_UPLOAD_BYTES_MAX = MIB;
+const STAGING_MEMORY_BYTES = 64 * MIB;
 const ADOPT_BYTES_MIN = 8 * MIB;
+const SLAB_UPLOAD_BYTES_MIN = MIB;
+/** What is not adopted is not written twice, as long as there is memory for it. */
+const SLAB_UPLOAD_BYTES_MAX = ADOPT_BYTES_MIN - 1;
 /** Build caches hold many small blobs; the index is sized for this mean. */
 const ENTRY_BYTES_MEAN_MIN = 4 * KIB;
 const ENTRIES_MIN = 1_000_000;
@@ -97,7 +101,10 @@ export function engineSizes(options: EngineOptions): EngineSizes {
   // A retirement copies at most one segment, and each shard may be sealing one and starting the next meanwhile.
   const keepFreeBytes = 2 * segmentBytesMax + shardCount * 64 * KIB;
   const retireAboveBytes = maxBytes - keepFreeBytes - shardCount * segmentBytesMax;
-  const { maxBytesMin = MAX_BYTES_MIN, slabUploadBytesMax = SLAB_UPLOAD_BYTES_MAX } = options;
+  const { maxBytesMin = MAX_BYTES_MIN, stagingMemoryBytes = STAGING_MEMORY_BYTES } = options;
+  const slabUploadBytesMax =
+    options.slabUploadBytesMax ??
+    clamp(Math.min(segmentBytesMax, stagingMemoryBytes / 8), SLAB_UPLOAD_BYTES_MIN, SLAB_UPLOAD_BYTES_MAX);
   if (maxBytes < maxBytesMin || retireAboveBytes < maxBytes / 4) {
     throw new RangeError(
       `max size: expected at least ${Math.max(maxBytesMin, 6 * shardCount * segmentBytesMax)} bytes for ${shardCount} shards ` +
@@ -113,7 +120,7 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     segmentBytesMax,
     keepFreeBytes,
     retireAboveBytes,
-    stagingMemoryBytes: options.stagingMemoryBytes ?? 64 * MIB,
+    stagingMemoryBytes,
     stagingDiskBytes,
     hotRecordBytesMax: options.hotRecordBytesMax ?? 64 * MIB,
     slabUploadBytesMax,

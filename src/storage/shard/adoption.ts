@@ -36,6 +36,8 @@ export function stagingFileBytes(payloadBytes: number): number {
 
 /** Read, hashed and synced in one go: the other uploads of the shard wait for no more than this. */
 const SLICE_BYTES = 8 * 1024 * 1024;
+/** Hash and checksum find what was just read in the processor's cache. */
+const PIECE_BYTES = 256 * 1024;
 
 /**
  * Makes a closed temp file a segment of its own: its payload is hashed in place, headers and footer are written
@@ -124,13 +126,15 @@ function* hashInSlices(
   checksums: ChunkChecksums,
 ): Generator<undefined, string | undefined> {
   const contentHash = request.contentAddressed ? createContentHash(request.space) : undefined;
-  const slice = Buffer.allocUnsafe(Math.min(SLICE_BYTES, request.sizeBytes));
-  for (let at = 0; at < request.sizeBytes; at += slice.length) {
-    const piece = slice.subarray(0, Math.min(slice.length, request.sizeBytes - at));
+  const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, request.sizeBytes));
+  for (let at = 0; at < request.sizeBytes; at += buffer.length) {
+    const piece = buffer.subarray(0, Math.min(buffer.length, request.sizeBytes - at));
     const bytes = readFully(context.fileSystem, fd, piece, ADOPTED_PAYLOAD_OFFSET + at);
     if (bytes < piece.length) return `size: expected ${request.sizeBytes} bytes, got ${at + bytes}`;
     contentHash?.update(piece);
     checksums.update(piece);
+    const end = at + piece.length;
+    if (end % SLICE_BYTES > 0 && end < request.sizeBytes) continue;
     if (context.durability === "commit") context.fileSystem.syncData(fd);
     yield;
   }

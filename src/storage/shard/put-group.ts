@@ -119,19 +119,17 @@ export class PutGroup {
       this.fail(position, "invalid_argument", `size: expected ${request.sizeBytes} bytes, got ${bytes}`);
       return undefined;
     }
-    if (request.contentAddressed) {
-      const got = Buffer.from(contentHashOf(request.space, payload));
-      if (!got.equals(request.key)) {
-        this.fail(
-          position,
-          "invalid_argument",
-          `hash: expected ${hex(request.key)}, got ${hex(got)} of ${bytes} bytes`,
-        );
+    const checksums = new ChunkChecksums();
+    if (!request.contentAddressed) {
+      for (const piece of payload) checksums.update(piece);
+    } else {
+      const got = contentHashOf(request.space, payload, (piece) => checksums.update(piece));
+      if (Buffer.compare(got, request.key) !== 0) {
+        const message = `hash: expected ${hex(request.key)}, got ${hex(got)} of ${bytes} bytes`;
+        this.fail(position, "invalid_argument", message);
         return undefined;
       }
     }
-    const checksums = new ChunkChecksums();
-    for (const piece of payload) checksums.update(piece);
     return { position, words, payload, trailer: checksums.trailer(request.sizeBytes) };
   }
 

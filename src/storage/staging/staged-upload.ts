@@ -11,7 +11,7 @@ import { isDiskFull } from "../shard/write-failure.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
 import type { DiskAdmission } from "./disk-admission.ts";
 import { StagingFile } from "./staging-file.ts";
-import type { StagingSlab } from "./staging-slab.ts";
+import { type StagingSlab, UNPROMISED_BYTES_MAX } from "./staging-slab.ts";
 
 /** What all uploads share. */
 export interface StagingContext {
@@ -32,7 +32,7 @@ export interface StagingContext {
   readonly diskUseChanged: () => void;
 }
 
-/** Size of the two write buffers of a temp file. */
+/** Size of each of the two write buffers of a temp file, at the most. */
 const FILE_BUFFER_BYTES = 256 * 1024;
 /** Room is reserved in such steps for an upload whose size is not known. */
 const COVER_STEP_BYTES = 8 * 1024 * 1024;
@@ -57,6 +57,8 @@ export class StagedUpload implements StagedEntry {
   private coveredBytes = 0;
   private reservedBytes = 0;
   private reservedFileBytes = 0;
+  /** Of the slab, for a large upload. */
+  private promisedBytes = 0;
   private busy: Promise<void> = Promise.resolve();
   private ending: AbortController | undefined;
 
@@ -81,7 +83,27 @@ export class StagedUpload implements StagedEntry {
     signal?: AbortSignal,
   ): Promise<StagedUpload> | StagedUpload {
     const upload = new StagedUpload(context, shard, key, sizeBytes);
-    return upload.tryCover(sizeBytes ?? context.slabUploadBytesMax) ? upload : upload.started(signal);
+    return upload.tryStart() ? upload : upload.started(signal);
+  }
+
+  /** Where the upload starts in the slab, room is reserved for so much of it. */
+  private get firstCoveredBytes(): number {
+    return this.sizeBytes ?? Math.min(this.context.slabUploadBytesMax, UNPROMISED_BYTES_MAX);
+  }
+
+  private tryStart(): boolean {
+    return this.tryPromise() && this.tryCover(this.firstCoveredBytes);
+  }
+
+  /** @returns whether the upload may go to the slab. */
+  private tryPromise(): boolean {
+    const { slab, slabUploadBytesMax } = this.context;
+    const bytes = this.firstCoveredBytes;
+    if (bytes > slabUploadBytesMax) return false;
+    if (bytes <= UNPROMISED_BYTES_MAX || this.promisedBytes > 0) return true;
+    if (!slab.tryPromise(bytes)) return false;
+    this.promisedBytes = bytes;
+    return true;
   }
 
   get bytesStaged(): number {
@@ -91,18 +113,23 @@ export class StagedUpload implements StagedEntry {
   tryWrite(chunk: Uint8Array): boolean {
     const total = this.staged + chunk.byteLength;
     const isCovered = this.state === "open" && total <= Math.min(this.sizeBytesMax, this.coveredBytes);
-    // Blocks are counted as if the chunk began with a new one.
-    if (!isCovered || this.file !== undefined || this.context.slab.bytesFree < chunk.byteLength) return false;
+    if (!isCovered) return false;
+    if (this.file !== undefined) {
+      if (!this.file.tryWrite(chunk)) return false;
+    } else {
+      // Blocks are counted as if the chunk began with a new one.
+      if (this.context.slab.bytesFree < chunk.byteLength) return false;
+      this.fillBlocks(chunk);
+    }
     this.staged = total;
-    this.fillBlocks(chunk);
     return true;
   }
 
   private async started(signal?: AbortSignal): Promise<StagedUpload> {
-    const { context, sizeBytes } = this;
+    const { firstCoveredBytes } = this;
     try {
-      if (sizeBytes !== undefined && sizeBytes > context.slabUploadBytesMax) await this.openFile(sizeBytes, signal);
-      else await this.cover(sizeBytes ?? context.slabUploadBytesMax, false, signal);
+      if (this.tryPromise()) await this.cover(firstCoveredBytes, false, signal);
+      else await this.openFile(firstCoveredBytes, signal);
     } catch (error) {
       await this.release();
       throw stagingError(error);
@@ -229,14 +256,23 @@ export class StagedUpload implements StagedEntry {
       const isLast = i === this.blocks.length - 1;
       await file.write(isLast ? slab.view(block).subarray(0, this.blockFilled) : slab.view(block));
     }
-    slab.give(this.blocks.splice(0));
+    this.giveBlocks();
     await file.write(rest);
+  }
+
+  private giveBlocks(): void {
+    const { slab } = this.context;
+    slab.give(this.blocks.splice(0));
+    slab.unpromise(this.promisedBytes);
+    this.promisedBytes = 0;
+    this.blockFill = undefined;
   }
 
   private async openFile(coveredBytes: number, signal?: AbortSignal): Promise<StagingFile> {
     const { fileSystem, newStagingPath } = this.context;
     await this.cover(coveredBytes, true, signal);
-    this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, FILE_BUFFER_BYTES);
+    const bufferBytes = Math.min(FILE_BUFFER_BYTES, coveredBytes + 1);
+    this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, bufferBytes);
     return this.file;
   }
 
@@ -247,7 +283,6 @@ export class StagedUpload implements StagedEntry {
 
   /** Reserves room for a small upload. */
   private tryCover(coveredBytes: number): boolean {
-    if (coveredBytes > this.context.slabUploadBytesMax) return false;
     const bytes = this.diskBytes(coveredBytes, false);
     if (!this.context.admission.tryAdmit(bytes)) return false;
     this.reservedBytes = bytes;
@@ -308,10 +343,9 @@ export class StagedUpload implements StagedEntry {
   }
 
   private end(): void {
-    const { slab, fileBudget, fileAdmission, diskUseChanged } = this.context;
+    const { fileBudget, fileAdmission, diskUseChanged } = this.context;
     this.state = "ended";
-    slab.give(this.blocks.splice(0));
-    this.blockFill = undefined;
+    this.giveBlocks();
     if (this.reservedFileBytes > 0) {
       fileBudget.release(this.reservedFileBytes);
       this.reservedFileBytes = 0;

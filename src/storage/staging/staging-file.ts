@@ -9,11 +9,12 @@ export class StagingFile {
   private readonly fileSystem: FileSystem;
   readonly path: string;
   private readonly fd: number;
-  private readonly buffers: [Buffer, Buffer];
-  private filling: 0 | 1 = 0;
+  /** The one that is filled, and the one that is written or idle. */
+  private filling: Buffer;
+  private other: Buffer | undefined;
   private filled = 0;
   private position: number;
-  private pending: Promise<void> = Promise.resolve();
+  private pending: Promise<void> | undefined;
   private failure: unknown;
   private closed = false;
 
@@ -22,7 +23,7 @@ export class StagingFile {
     this.path = path;
     this.fd = fd;
     this.position = payloadOffset;
-    this.buffers = [Buffer.allocUnsafe(bufferBytes), Buffer.allocUnsafe(bufferBytes)];
+    this.filling = Buffer.allocUnsafeSlow(bufferBytes);
   }
 
   /** @param payloadOffset Bytes left free at the start for headers. */
@@ -36,40 +37,55 @@ export class StagingFile {
     return new StagingFile(fileSystem, path, fd, payloadOffset, bufferBytes);
   }
 
+  /** Copies `chunk` where that can be done at once. @returns false where nothing was taken. */
+  tryWrite(chunk: Uint8Array): boolean {
+    const room = this.filling.length - this.filled;
+    // A full buffer is written at once, so that there is another one to fill only while none is being written.
+    const roomInAll = this.pending === undefined ? room + this.filling.length : room;
+    if (this.failure !== undefined || chunk.byteLength >= roomInAll) return false;
+    this.fill(chunk);
+    return true;
+  }
+
   /** Copies `chunk`. The promise, where there is one, is the back-pressure. */
   write(chunk: Uint8Array): Promise<void> | undefined {
-    const buffer = this.buffers[this.filling];
-    if (this.filled + chunk.byteLength < buffer.length) {
-      buffer.set(chunk, this.filled);
-      this.filled += chunk.byteLength;
-      return undefined;
-    }
-    return this.writeThrough(chunk);
+    return this.tryWrite(chunk) ? undefined : this.writeThrough(chunk);
   }
 
   private async writeThrough(chunk: Uint8Array): Promise<void> {
-    let taken = 0;
-    while (taken < chunk.byteLength) {
-      const buffer = this.buffers[this.filling];
-      const take = Math.min(buffer.length - this.filled, chunk.byteLength - taken);
-      buffer.set(chunk.subarray(taken, taken + take), this.filled);
-      this.filled += take;
-      taken += take;
-      if (this.filled === buffer.length) await this.flush();
+    const step = this.filling.length;
+    for (let at = 0; at < chunk.byteLength; at += step) {
+      const piece = chunk.subarray(at, at + step);
+      while (!this.tryWrite(piece)) {
+        await this.pending;
+        if (this.failure !== undefined) throw this.failure;
+      }
     }
   }
 
-  /** Starts writing the filled buffer once the other one is written. */
-  private async flush(): Promise<void> {
-    const full = this.buffers[this.filling].subarray(0, this.filled);
-    await this.pending;
-    if (this.failure !== undefined) throw this.failure;
+  private fill(chunk: Uint8Array): void {
+    const take = Math.min(this.filling.length - this.filled, chunk.byteLength);
+    this.filling.set(take === chunk.byteLength ? chunk : chunk.subarray(0, take), this.filled);
+    this.filled += take;
+    if (this.filled < this.filling.length) return;
+    this.flush();
+    if (take < chunk.byteLength) this.fill(chunk.subarray(take));
+  }
+
+  /** Starts writing what is in the buffer; none is being written. */
+  private flush(): void {
+    const full = this.filling;
     const at = this.position;
-    this.position += full.length;
-    this.pending = writeFullyAsync(this.fileSystem, this.fd, full, at).catch((error: unknown) => {
-      this.failure = error;
-    });
-    this.filling = this.filling === 0 ? 1 : 0;
+    this.position += this.filled;
+    this.pending = writeFullyAsync(this.fileSystem, this.fd, full.subarray(0, this.filled), at)
+      .catch((error: unknown) => {
+        this.failure ??= error;
+      })
+      .finally(() => {
+        this.pending = undefined;
+      });
+    this.filling = this.other ?? Buffer.allocUnsafeSlow(full.length);
+    this.other = full;
     this.filled = 0;
   }
 
@@ -79,7 +95,8 @@ export class StagingFile {
    */
   async finish(): Promise<void> {
     try {
-      if (this.filled > 0) await this.flush();
+      await this.pending;
+      if (this.filled > 0 && this.failure === undefined) this.flush();
     } finally {
       await this.close();
     }

@@ -1,3 +1,8 @@
+/** An upload of more than this asks for all of its memory before it takes any. */
+export const UNPROMISED_BYTES_MAX = 1024 * 1024;
+/** Of the slab, for uploads that ask: however many of them are slow, the others find the rest. */
+const PROMISED_SHARE_MAX = 0.5;
+
 /**
  * Shared memory for small uploads, in blocks: the main thread writes a block, the shard worker reads it in place,
  * the bytes are never copied between threads. A block belongs to one upload from `take` to `give` (I5). An upload
@@ -9,6 +14,7 @@ export class StagingSlab {
   private readonly bytes: Uint8Array;
   private readonly free: number[];
   readonly blockCount: number;
+  private promisedBytes = 0;
 
   constructor(totalBytes: number, blockBytes: number) {
     this.blockBytes = blockBytes;
@@ -25,6 +31,17 @@ export class StagingSlab {
 
   get bytesFree(): number {
     return this.free.length * this.blockBytes;
+  }
+
+  /** Asks for the memory of a large upload. @returns whether it may take blocks; then it calls {@link unpromise}. */
+  tryPromise(bytes: number): boolean {
+    if (this.promisedBytes + bytes > this.buffer.byteLength * PROMISED_SHARE_MAX) return false;
+    this.promisedBytes += bytes;
+    return true;
+  }
+
+  unpromise(bytes: number): void {
+    this.promisedBytes -= bytes;
   }
 
   /** @returns a block's number, or undefined where all are in use. */

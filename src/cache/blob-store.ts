@@ -1,3 +1,4 @@
+import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
 import type { ByteRange, EntryContent, StagedEntry } from "./entry-store.ts";
 
@@ -15,8 +16,8 @@ export interface BlobStore {
   peek(digest: Digest): boolean;
   /** Whether all of them are present now. Each is used now: the leases of those that are present are renewed. */
   renewAll(digests: readonly Digest[]): boolean;
-  /** The digests that are absent, in the order asked. Present blobs are used now: their lease is renewed. */
-  findMissing(digests: readonly Digest[]): Promise<Digest[]>;
+  /** Where in the list the absent ones are, in order. Present blobs are used now: their lease is renewed. */
+  findMissing(digests: DigestList): Promise<number[]>;
   /**
    * @returns undefined for a miss. No promise where nothing has to be waited for.
    * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.

@@ -1,5 +1,6 @@
 import type { ActionCache } from "./action-cache.ts";
 import type { BlobStore } from "./blob-store.ts";
+import { DigestList } from "./digest-list.ts";
 import { type Digest, digestToString } from "./digest.ts";
 import { GenerationCache } from "./generation-cache.ts";
 import type { OutputReferencesReader } from "./output-references.ts";
@@ -186,7 +187,7 @@ class PresenceCheck {
     const unseen = groups.flatMap((digests) => takeNew(digests, this.#seen));
     if (this.#seen.size > this.#digestsMax) return false;
     for (const digest of unseen) this.digests.push(digest);
-    return unseen.length === 0 || (await this.#blobs.findMissing(unseen)).length === 0;
+    return unseen.length === 0 || (await this.#blobs.findMissing(DigestList.of(unseen))).length === 0;
   }
 }
 

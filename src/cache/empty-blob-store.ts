@@ -1,11 +1,12 @@
 import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
 import { CacheError } from "./cache-error.ts";
+import type { DigestList } from "./digest-list.ts";
 import { type Digest, isEmptyDigest } from "./digest.ts";
 import { casKey } from "./entry-key.ts";
 import type { ByteRange } from "./entry-store.ts";
 
 /**
- * The empty blob is always present, for every digest function, and is never looked up nor stored: clients read it
+ * The empty blob is always present, for every digest function, and is never read nor stored: clients read it
  * without ever having uploaded it (BEHAVIOUR 1).
  */
 export class EmptyBlobStore implements BlobStore {
@@ -23,8 +24,9 @@ export class EmptyBlobStore implements BlobStore {
     return this.#inner.renewAll(digests.some(isEmptyDigest) ? digests.filter((d) => !isEmptyDigest(d)) : digests);
   }
 
-  findMissing(digests: readonly Digest[]): Promise<Digest[]> {
-    return this.#inner.findMissing(digests.some(isEmptyDigest) ? digests.filter((d) => !isEmptyDigest(d)) : digests);
+  async findMissing(digests: DigestList): Promise<number[]> {
+    const missing = await this.#inner.findMissing(digests);
+    return missing.filter((position) => digests.sizes[position] !== 0);
   }
 
   get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {

@@ -1,9 +1,12 @@
 import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
-import { casKey } from "./entry-key.ts";
+import { casKey, casSpace } from "./entry-key.ts";
 import type { ByteRange, EntryStore } from "./entry-store.ts";
-import { nextTurn, slices } from "./turns.ts";
+import { KEY_WORDS } from "./key-words.ts";
+import { nextTurn } from "./turns.ts";
 
+const RENEW = { renew: true };
 /** Look-ups made before the event loop gets a turn: about half a millisecond of work. */
 const LOOKUPS_PER_TURN = 1024;
 
@@ -27,13 +30,15 @@ export class EntryBlobStore implements BlobStore {
     return arePresent;
   }
 
-  async findMissing(digests: readonly Digest[]): Promise<Digest[]> {
-    const missing: Digest[] = [];
-    for (const [index, slice] of slices(digests, LOOKUPS_PER_TURN).entries()) {
-      if (index > 0) await nextTurn();
-      for (const digest of slice) {
-        if (this.#entries.find(casKey(digest), { renew: true }) === undefined) missing.push(digest);
-      }
+  async findMissing({ fn, count, words, sizes }: DigestList): Promise<number[]> {
+    const missing: number[] = [];
+    // One key for all of them: the store does not keep it.
+    const key = { space: casSpace(fn), words: new Int32Array(KEY_WORDS), sizeBytes: 0 };
+    for (let position = 0; position < count; position += 1) {
+      if (position > 0 && position % LOOKUPS_PER_TURN === 0) await nextTurn();
+      for (let i = 0; i < KEY_WORDS; i += 1) key.words[i] = words[position * KEY_WORDS + i]!;
+      key.sizeBytes = sizes[position]!;
+      if (this.#entries.find(key, RENEW) === undefined) missing.push(position);
     }
     return missing;
   }

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { hexKeyWords, keyWords } from "./key-words.ts";
-import { DIGEST_FUNCTIONS, type Digest, digestToString } from "./digest.ts";
+import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, digestToString } from "./digest.ts";
 
 /**
  * Key spaces of the engine, written to disk in each record: numbers are never reused.
@@ -28,9 +28,13 @@ export function isContentAddressedSpace(space: number): boolean {
   return space < ACTION_CACHE_SPACE;
 }
 
+export function casSpace(fn: DigestFunctionName): number {
+  return CAS_SPACE_BASE + DIGEST_FUNCTIONS[fn].number;
+}
+
 export function casKey(digest: Digest): EntryKey {
   return {
-    space: CAS_SPACE_BASE + DIGEST_FUNCTIONS[digest.fn].number,
+    space: casSpace(digest.fn),
     words: hexKeyWords(digest.hash),
     sizeBytes: digest.sizeBytes,
   };

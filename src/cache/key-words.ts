@@ -23,6 +23,28 @@ export function hexKeyWords(hex: string): Int32Array {
   return words;
 }
 
+/**
+ * The same of 64 bytes of ASCII, which are checked.
+ * @param wordsAt where in `words` they go.
+ * @returns whether they are all lower-case hex digits.
+ */
+export function readHexKeyWords(bytes: Uint8Array, start: number, words: Int32Array, wordsAt: number): boolean {
+  let seen = 0;
+  let at = start;
+  for (let i = 0; i < KEY_WORDS; i += 1) {
+    let word = 0;
+    for (let shift = 0; shift < 32; shift += 8) {
+      const high = HEX_DIGITS[bytes[at]!]!;
+      const low = HEX_DIGITS[bytes[at + 1]!]!;
+      seen |= high | low;
+      word |= ((high << 4) | low) << shift;
+      at += 2;
+    }
+    words[wordsAt + i] = word;
+  }
+  return seen < NO_HEX_DIGIT;
+}
+
 /** The 32 bytes of a key, in memory of their own. */
 export function keyBytes(words: Int32Array): Uint8Array {
   const bytes = new Uint8Array(KEY_WORDS * WORD_BYTES);
@@ -38,3 +60,9 @@ function hexByte(hex: string, at: number): number {
 function hexDigit(code: number): number {
   return code < 97 ? code - 48 : code - 87;
 }
+
+/** More than any digit. */
+const NO_HEX_DIGIT = 0x80;
+/** The value of each lower-case hex digit, by its ASCII code. */
+const HEX_DIGITS = new Uint8Array(256).fill(NO_HEX_DIGIT);
+for (const [value, code] of Buffer.from("0123456789abcdef").entries()) HEX_DIGITS[code] = value;

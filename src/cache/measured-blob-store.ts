@@ -1,5 +1,6 @@
 import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
 import type { CacheMeter } from "./cache-meter.ts";
+import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
 import type { ByteRange } from "./entry-store.ts";
 
@@ -22,10 +23,10 @@ export class MeasuredBlobStore implements BlobStore {
     return this.#inner.renewAll(digests);
   }
 
-  async findMissing(digests: readonly Digest[]): Promise<Digest[]> {
+  async findMissing(digests: DigestList): Promise<number[]> {
     const missing = await this.#inner.findMissing(digests);
     this.#meter.countLookups("find_missing", "miss", missing.length);
-    this.#meter.countLookups("find_missing", "hit", digests.length - missing.length);
+    this.#meter.countLookups("find_missing", "hit", digests.count - missing.length);
     return missing;
   }
 

@@ -1,5 +1,6 @@
 import type { BlobStore, StagedBlob } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
+import { DigestList } from "../cache/digest-list.ts";
 import { type Digest, digestToString } from "../cache/digest.ts";
 import type { ByteRange } from "../cache/entry-store.ts";
 import { type Timers, systemTimers } from "../timers.ts";
@@ -176,7 +177,7 @@ export class ByteStreamService {
   }
 
   async #renew(digest: Digest): Promise<boolean> {
-    return (await this.#blobs.findMissing([digest])).length === 0;
+    return (await this.#blobs.findMissing(DigestList.of([digest]))).length === 0;
   }
 
   #checkBlobLimit({ sizeBytes }: Digest): void {

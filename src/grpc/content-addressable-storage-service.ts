@@ -15,12 +15,12 @@ import {
   type BatchUpdateBlobsResponse,
   COMPRESSORS,
   type Digest as DigestMessage,
-  type FindMissingBlobsRequest,
   type FindMissingBlobsResponse,
 } from "./messages.ts";
 import { asBuffer } from "./proto-definitions.ts";
+import type { FindMissingBlobsRequest } from "./proto-find-missing-codec.ts";
 import { bindService } from "./proto-services.ts";
-import { digestMessage, requestDigest, requestDigestFunction, requestDigests } from "./request-digest.ts";
+import { requestDigest, requestDigestFunction } from "./request-digest.ts";
 import { checkInstanceName } from "./resource-name.ts";
 import type { BoundMethod } from "./transport/handler.ts";
 
@@ -67,12 +67,12 @@ export class ContentAddressableStorageService {
   async findMissingBlobs(request: FindMissingBlobsRequest): Promise<FindMissingBlobsResponse> {
     checkInstanceName(request.instance_name);
     const fn = requestDigestFunction(request.digest_function);
+    const { blob_digests } = request;
     const missing: DigestMessage[] = [];
-    for (const [index, slice] of slices(request.blob_digests, FIND_MISSING_SLICE).entries()) {
-      if (index > 0) await nextTurn();
-      const start = index * FIND_MISSING_SLICE;
-      const digests = requestDigests("blob_digests", start, slice, fn);
-      for (const digest of await this.#blobs.findMissing(digests)) missing.push(digestMessage(digest));
+    for (let first = 0; first < blob_digests.count; first += FIND_MISSING_SLICE) {
+      if (first > 0) await nextTurn();
+      const digests = blob_digests.list(first, Math.min(first + FIND_MISSING_SLICE, blob_digests.count), fn);
+      for (const position of await this.#blobs.findMissing(digests)) missing.push(blob_digests.at(first + position));
     }
     return { missing_blob_digests: missing };
   }

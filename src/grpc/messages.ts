@@ -15,12 +15,6 @@ export interface Digest {
 
 // Content-addressable storage
 
-export interface FindMissingBlobsRequest {
-  instance_name: string;
-  blob_digests: Digest[];
-  digest_function: DigestFunctionNumber;
-}
-
 export interface FindMissingBlobsResponse {
   missing_blob_digests: Digest[];
 }

@@ -15,7 +15,6 @@ import type {
   BatchReadBlobsResponse,
   BatchUpdateBlobsRequest,
   BatchUpdateBlobsResponse,
-  FindMissingBlobsRequest,
   FindMissingBlobsResponse,
   GetActionResultRequest,
   GetTreeRequest,
@@ -28,7 +27,11 @@ import {
   readResponsePieces,
   WriteRequestParts,
 } from "./proto-byte-stream-codec.ts";
-import { decodeFindMissingBlobsRequest, encodeFindMissingBlobsResponse } from "./proto-find-missing-codec.ts";
+import {
+  decodeFindMissingBlobsRequest,
+  encodeFindMissingBlobsResponse,
+  type FindMissingBlobsRequest,
+} from "./proto-find-missing-codec.ts";
 import { asBuffer, decodeMessage, serviceDefinition } from "./proto-definitions.ts";
 import type { ServerReflectionRequest, ServerReflectionResponse } from "./reflection-messages.ts";
 import type {

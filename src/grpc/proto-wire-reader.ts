@@ -30,13 +30,14 @@ export class ProtoWireReader {
     return this.#position;
   }
 
-  /** Enters the message that comes next as a field. @returns where it ends: read up to there, then {@link leave}. */
+  /** Enters the value that comes next as a field of wire type lengthDelimited. @returns where it ends. */
   enter(): number {
     return this.#lengthDelimitedEnd();
   }
 
-  leave(end: number): void {
-    if (this.#position !== end) throw new RangeError(`a message that ends at byte ${end} has a field beyond it`);
+  /** Goes on at a position that {@link enter} has given. */
+  moveTo(end: number): void {
+    this.#position = end;
   }
 
   /** The next field's `number << 3 | wire type`. */
@@ -76,10 +77,7 @@ export class ProtoWireReader {
   /** The same as {@link string}, faster where it is ASCII. */
   asciiString(): string {
     const end = this.#lengthDelimitedEnd();
-    const bytes = this.#bytes;
-    let seen = 0;
-    for (let at = this.#position; at < end; at++) seen |= bytes[at]!;
-    const text = bytes.toString(seen < 0x80 ? "latin1" : "utf8", this.#position, end);
+    const text = asciiText(this.#bytes, this.#position, end);
     this.#position = end;
     return text;
   }
@@ -189,4 +187,11 @@ export class ProtoWireReader {
     if (end > this.#bytes.length) throw new RangeError(`truncated at byte ${this.#bytes.length}`);
     this.#position = end;
   }
+}
+
+/** UTF-8 as a string, faster where it is ASCII. */
+export function asciiText(bytes: Buffer, start: number, end: number): string {
+  let seen = 0;
+  for (let at = start; at < end; at++) seen |= bytes[at]!;
+  return bytes.toString(seen < 0x80 ? "latin1" : "utf8", start, end);
 }

@@ -19,22 +19,6 @@ export function requestDigestFunction(digestFunction: DigestFunctionNumber): Dig
   );
 }
 
-/** Like {@link requestDigest}, for long lists: where they are is told only where something is wrong. */
-export function requestDigests(
-  field: string,
-  firstIndex: number,
-  digests: readonly DigestMessage[],
-  fn: DigestFunctionName,
-): Digest[] {
-  return digests.map(({ hash, size_bytes }, place) => {
-    try {
-      return parseDigest(hash, size_bytes, fn);
-    } catch (error) {
-      throw renamed(error, `${field}[${firstIndex + place}]`);
-    }
-  });
-}
-
 /**
  * Checks a digest in a request.
  * @param field where it is, such as `requests[3].digest`, for the message of the error.
@@ -47,12 +31,9 @@ export function requestDigest(field: string, digest: DigestMessage | null | unde
   try {
     return parseDigest(digest.hash, digest.size_bytes, fn);
   } catch (error) {
-    throw renamed(error, field);
+    if (!(error instanceof CacheError)) throw error;
+    throw new CacheError(error.code, error.message.replace(/^digest/, field));
   }
-}
-
-function renamed(error: unknown, field: string): unknown {
-  return error instanceof CacheError ? new CacheError(error.code, error.message.replace(/^digest/, field)) : error;
 }
 
 export function digestMessage(digest: Digest): DigestMessage {

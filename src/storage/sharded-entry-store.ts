@@ -112,9 +112,9 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   }
 
   find(key: EntryKey, options: { renew?: boolean } = {}): number | undefined {
-    const found = this.lookUp(key);
-    if (found !== undefined && options.renew === true) this.touch(key, found);
-    return found?.sizeBytes;
+    if (options.renew !== true) return this.lookUp(key)?.sizeBytes;
+    const sizeBytes = this.shardOf(key).index.use(key.words, key.space, key.sizeBytes, leaseSeconds(this.parts.clock));
+    return sizeBytes === -1 ? undefined : sizeBytes;
   }
 
   get(key: EntryKey, range: ByteRange = WHOLE): Promise<EntryContent | undefined> | EntryContent | undefined {

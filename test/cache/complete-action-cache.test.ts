@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { BlobStore } from "../../src/cache/blob-store.ts";
 import { CompleteActionCache, type CompleteActionCacheOptions } from "../../src/cache/complete-action-cache.ts";
 import type { Digest } from "../../src/cache/digest.ts";
+import type { DigestList } from "../../src/cache/digest-list.ts";
 import { EmptyBlobStore } from "../../src/cache/empty-blob-store.ts";
 import { EntryActionCache } from "../../src/cache/entry-action-cache.ts";
 import { EntryBlobStore } from "../../src/cache/entry-blob-store.ts";
@@ -32,8 +33,8 @@ class CountingBlobStore extends EmptyBlobStore {
     this.reads++;
     return super.get(...args);
   }
-  override findMissing(digests: readonly Digest[]): Promise<Digest[]> {
-    this.lookups.push(digests.length);
+  override findMissing(digests: DigestList): Promise<number[]> {
+    this.lookups.push(digests.count);
     return super.findMissing(digests);
   }
 }

@@ -5,6 +5,7 @@ import { EntryBlobStore } from "../../src/cache/entry-blob-store.ts";
 import { expectCode } from "../contract/entry-store-contract.ts";
 import { collect, contentOf } from "../support/cas-content.ts";
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
+import { missingDigests } from "../support/missing-digests.ts";
 
 function emptyOver() {
   const entries = new MemoryEntryStore();
@@ -18,7 +19,7 @@ describe("the empty blob", () => {
     const { entries, blobs } = emptyOver();
     const empty = parseDigest(emptyHash, 0, fn);
     expect(blobs.peek(empty)).toBe(true);
-    expect(await blobs.findMissing([empty, empty])).toEqual([]);
+    expect(await missingDigests(blobs, [empty, empty])).toEqual([]);
     const content = await blobs.get(empty);
     expect(content?.sizeBytes).toBe(0);
     expect(await content?.bytes()).toHaveLength(0);
@@ -41,6 +42,6 @@ describe("the empty blob", () => {
   test("is left out of a look-up of others, which keep their order", async () => {
     const { blobs } = emptyOver();
     const [empty, a, b] = ["", "a", "b"].map((text) => contentOf(Buffer.from(text)).digest);
-    expect(await blobs.findMissing([b!, empty!, a!])).toEqual([b, a]);
+    expect(await missingDigests(blobs, [b!, empty!, a!])).toEqual([b, a]);
   });
 });

@@ -5,6 +5,7 @@ import { type CasContent, EDGE_SIZES, collect, randomContent, randomContents } f
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { expectCode, expectSameBytes } from "./entry-store-contract.ts";
+import { missingDigests } from "../support/missing-digests.ts";
 
 export interface OpenBlobStore {
   readonly store: BlobStore;
@@ -28,7 +29,7 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
 
     const expectStored = async ({ digest, bytes }: CasContent): Promise<void> => {
       expect(store.peek(digest)).toBe(true);
-      expect(await store.findMissing([digest])).toEqual([]);
+      expect(await missingDigests(store, [digest])).toEqual([]);
       const content = await store.get(digest);
       expect(content?.sizeBytes).toBe(bytes.length);
       expectSameBytes(await content?.bytes(), bytes);
@@ -36,7 +37,7 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
 
     const expectAbsent = async ({ digest }: CasContent): Promise<void> => {
       expect(store.peek(digest)).toBe(false);
-      expect(await store.findMissing([digest])).toEqual([digest]);
+      expect(await missingDigests(store, [digest])).toEqual([digest]);
       expect(await store.get(digest)).toBeUndefined();
     };
 
@@ -50,8 +51,8 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
       await Promise.all(contents.filter((_, index) => isStored[index]).map((c) => store.put(c.digest, c.bytes)));
       const asked = [...contents, ...contents.slice(0, 10)].map(({ digest }) => digest);
       const stored = new Set(contents.filter((_, index) => isStored[index]).map(({ digest }) => digest));
-      expect(await store.findMissing(asked)).toEqual(asked.filter((digest) => !stored.has(digest)));
-      expect(await store.findMissing([])).toEqual([]);
+      expect(await missingDigests(store, asked)).toEqual(asked.filter((digest) => !stored.has(digest)));
+      expect(await missingDigests(store, [])).toEqual([]);
     });
 
     test.each(EDGE_SIZES)("a blob of %i bytes comes back byte-exact, staged or put", async (sizeBytes) => {
@@ -124,7 +125,12 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
           await expectStored(content);
         }),
       );
-      expect(await store.findMissing(contents.map(({ digest }) => digest))).toEqual([]);
+      expect(
+        await missingDigests(
+          store,
+          contents.map(({ digest }) => digest),
+        ),
+      ).toEqual([]);
     });
   });
 }

@@ -15,6 +15,8 @@ import { type CasContent, contentOf, randomContent, randomContents } from "../su
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
+import { encodedDigests } from "../support/encoded-digests.ts";
+import { missingDigests } from "../support/missing-digests.ts";
 
 const random = seededRandom(testSeed("ContentAddressableStorage"));
 const OK = { code: 0, message: "", details: [] };
@@ -35,7 +37,7 @@ function fixture(options: Partial<ContentAddressableStorageOptions> = {}) {
     faults,
     service,
     find: (digests: DigestMessage[], fields = {}) =>
-      service.findMissingBlobs({ ...common, blob_digests: digests, ...fields }),
+      service.findMissingBlobs({ ...common, blob_digests: encodedDigests(digests), ...fields }),
     update: async (requests: BatchUpdateBlobsRequestEntry[], fields = {}) =>
       (await service.batchUpdateBlobs({ ...common, requests, ...fields })).responses,
     read: async (digests: DigestMessage[], fields = {}) =>
@@ -123,7 +125,12 @@ describe("BatchUpdateBlobs", () => {
     const contents = randomContents(random, [0, 1, 100, 4096, 1_000_000]);
     const responses = await update(contents.map(entryOf));
     expect(responses).toEqual(contents.map(({ digest }) => ({ digest: digestMessage(digest), status: OK })));
-    expect(await blobs.findMissing(contents.map(({ digest }) => digest))).toEqual([]);
+    expect(
+      await missingDigests(
+        blobs,
+        contents.map(({ digest }) => digest),
+      ),
+    ).toEqual([]);
   });
 
   test("stores thousands of small blobs, some of them twice", async () => {
@@ -131,7 +138,12 @@ describe("BatchUpdateBlobs", () => {
     const contents = randomContents(random, Array.from<number>({ length: 2000 }).fill(16));
     const responses = await update([...contents, ...contents.slice(0, 100)].map(entryOf));
     expect(responses.filter(({ status }) => status?.code === 0)).toHaveLength(2100);
-    expect(await blobs.findMissing(contents.map(({ digest }) => digest))).toEqual([]);
+    expect(
+      await missingDigests(
+        blobs,
+        contents.map(({ digest }) => digest),
+      ),
+    ).toEqual([]);
   });
 
   test("gives a blob whose hash, size or compressor is wrong its own status, and the others succeed", async () => {

@@ -1,16 +1,21 @@
 import fc from "fast-check";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
-import type { FindMissingBlobsRequest } from "../../src/grpc/messages.ts";
+import { DigestList } from "../../src/cache/digest-list.ts";
+import { hexKeyWords } from "../../src/cache/key-words.ts";
+import type { Digest } from "../../src/grpc/messages.ts";
 import { serviceDefinition } from "../../src/grpc/proto-definitions.ts";
 import {
   decodeFindMissingBlobsRequest,
+  type EncodedDigests,
   encodeFindMissingBlobsResponse,
 } from "../../src/grpc/proto-find-missing-codec.ts";
+import { requestDigest } from "../../src/grpc/request-digest.ts";
+import { contentOf } from "../support/cas-content.ts";
 
 // protobufjs, by way of proto-loader, is the oracle.
 const { FindMissingBlobs } = serviceDefinition("build.bazel.remote.execution.v2.ContentAddressableStorage");
-const oracleDecode = FindMissingBlobs!.requestDeserialize as (bytes: Buffer) => FindMissingBlobsRequest;
+const oracleDecode = FindMissingBlobs!.requestDeserialize as (bytes: Buffer) => object;
 const oracleEncode = FindMissingBlobs!.requestSerialize as (request: object) => Buffer;
 const oracleEncodeResponse = FindMissingBlobs!.responseSerialize as (response: object) => Buffer;
 
@@ -27,9 +32,18 @@ const unknownFields = fc
     return Buffer.from(writer.finish());
   });
 
+function decode(bytes: Buffer): object {
+  const request = decodeFindMissingBlobsRequest(bytes);
+  return { ...request, blob_digests: messagesOf(request.blob_digests) };
+}
+
+function messagesOf(digests: EncodedDigests): Digest[] {
+  return Array.from({ length: digests.count }, (_, index) => digests.at(index));
+}
+
 function outcome(bytes: Buffer): unknown {
   try {
-    return decodeFindMissingBlobsRequest(bytes);
+    return decode(bytes);
   } catch (error) {
     return (error as Error).name;
   }
@@ -46,7 +60,7 @@ describe("FindMissingBlobsRequest", () => {
         (instance_name, blob_digests, digest_function, unknown) => {
           const parts = [{ blob_digests }, { instance_name }, { digest_function }, { blob_digests }];
           const bytes = Buffer.concat(parts.flatMap((part, i) => [oracleEncode(part), unknown[i] ?? Buffer.alloc(0)]));
-          expect(decodeFindMissingBlobsRequest(bytes)).toEqual(oracleDecode(bytes));
+          expect(decode(bytes)).toEqual(oracleDecode(bytes));
         },
       ),
     );
@@ -59,11 +73,11 @@ describe("FindMissingBlobsRequest", () => {
       Buffer.from([5 << 3, 1, 2 << 3, 7]),
     ]);
     const bytes = Buffer.concat([Buffer.from([(2 << 3) | 2, inner.length]), inner, Buffer.from([(2 << 3) | 2, 0])]);
-    expect(decodeFindMissingBlobsRequest(bytes).blob_digests).toEqual([
+    expect(messagesOf(decodeFindMissingBlobsRequest(bytes).blob_digests)).toEqual([
       { hash: "ab", size_bytes: 7 },
       { hash: "", size_bytes: 0 },
     ]);
-    expect(decodeFindMissingBlobsRequest(bytes)).toEqual(oracleDecode(bytes));
+    expect(decode(bytes)).toEqual(oracleDecode(bytes));
   });
 
   test("arbitrary and cut bytes never do worse than throw a RangeError or TypeError", () => {
@@ -92,6 +106,55 @@ describe("FindMissingBlobsRequest", () => {
   });
 });
 
+describe("EncodedDigests", () => {
+  /** What `parseDigest` makes of the digests, or the message of what it throws first. */
+  const expected = (digests: readonly Digest[]): unknown => {
+    try {
+      return [
+        ...DigestList.of(digests.map((message, i) => requestDigest(`blob_digests[${i}]`, message, "sha256"))).words,
+      ];
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const listed = (digests: EncodedDigests): unknown => {
+    try {
+      return [...digests.list(0, digests.count, "sha256").words];
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const EMPTY = contentOf(Buffer.alloc(0)).digest.hash;
+  const checkedHash = fc.oneof(
+    { weight: 20, arbitrary: fc.stringMatching(/^[0-9a-f]{64}$/) },
+    fc.constant(EMPTY),
+    fc.stringMatching(/^[0-9a-fA-F]{64}$/),
+    fc.stringMatching(/^[0-9a-f]{60,66}$/),
+    fc.string({ unit: "binary", maxLength: 80 }),
+  );
+  const checkedSize = fc.oneof({ weight: 20, arbitrary: size }, fc.constantFrom(0, -1, 2 ** 49, 2 ** 53, 2 ** 62));
+
+  test("are checked and read as parseDigest does it", () => {
+    fc.assert(
+      fc.property(fc.array(fc.record({ hash: checkedHash, size_bytes: checkedSize }), { maxLength: 6 }), (digests) => {
+        const encoded = decodeFindMissingBlobsRequest(oracleEncode({ blob_digests: digests })).blob_digests;
+        expect(listed(encoded)).toEqual(expected(messagesOf(encoded)));
+      }),
+    );
+  });
+
+  test("are given from any place to any other, with their sizes", () => {
+    const hashes = ["a", "b", "c", "d"].map((digit) => digit.repeat(64));
+    const { blob_digests } = decodeFindMissingBlobsRequest(
+      oracleEncode({ blob_digests: hashes.map((text, i) => ({ hash: text, size_bytes: 2 ** (13 * i) })) }),
+    );
+    const list = blob_digests.list(1, 3, "sha256");
+    expect(list.count).toBe(2);
+    expect([...list.sizes]).toEqual([2 ** 13, 2 ** 26]);
+    expect([...list.words]).toEqual([...hexKeyWords(hashes[1]!), ...hexKeyWords(hashes[2]!)]);
+  });
+});
+
 describe("FindMissingBlobsResponse", () => {
   test("encodes to the bytes that protobufjs makes", () => {
     const sent = fc.record({ hash: fc.stringMatching(/^[0-9a-f]{0,130}$/), size_bytes: size });
@@ -99,7 +162,7 @@ describe("FindMissingBlobsResponse", () => {
       fc.property(fc.array(sent, { maxLength: 6 }), (missing_blob_digests) => {
         const bytes = encodeFindMissingBlobsResponse({ missing_blob_digests });
         // protobufjs writes fields that have their default value, which proto3 leaves out: decoding tells no difference.
-        expect(decodeFindMissingBlobsRequest(bytes).blob_digests).toEqual(missing_blob_digests);
+        expect(messagesOf(decodeFindMissingBlobsRequest(bytes).blob_digests)).toEqual(missing_blob_digests);
         const nonEmpty = missing_blob_digests.filter(({ hash: text, size_bytes }) => text !== "" && size_bytes > 0);
         expect(encodeFindMissingBlobsResponse({ missing_blob_digests: nonEmpty })).toEqual(
           oracleEncodeResponse({ missing_blob_digests: nonEmpty }),

@@ -124,11 +124,16 @@ export function unpackLocation(
   return {
     space: (packed >>> 8) & 0xff,
     encoding: packed & 0xff,
-    sizeBytes: (packed >>> 24) * UINT32 + (sizeLow >>> 0),
+    sizeBytes: unpackSize(sizeLow, packed),
     storedBytes: ((packed >>> 16) & 0xff) * UINT32 + (storedLow >>> 0),
     segmentId: segmentId >>> 0,
     offset: (offsetUnits >>> 0) * OFFSET_UNIT_BYTES,
   };
+}
+
+/** The size alone. */
+export function unpackSize(sizeLow: number, packed: number): number {
+  return (packed >>> 24) * UINT32 + (sizeLow >>> 0);
 }
 
 /** I4: the shard of a key is a pure function of the key and the shard count. */

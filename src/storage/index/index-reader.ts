@@ -24,6 +24,7 @@ import {
   slotEntry,
   slotTagMatches,
   unpackLocation,
+  unpackSize,
 } from "./index-layout.ts";
 
 /**
@@ -32,6 +33,9 @@ import {
  * the entry is a miss: the index of a shard that died is replaced soon.
  */
 const RETRIES_MAX = 50_000_000;
+
+/** In place of a size. */
+const REUSED = -2;
 
 /** A consistent copy of an entry, and where it stood, for marking it. */
 export interface FoundEntry extends EntryLocation {
@@ -72,6 +76,24 @@ export class IndexReader {
       if (found !== "reused") return found;
     }
     return undefined;
+  }
+
+  /**
+   * Notes a use of the entry if it is there and has this size (any, where undefined): a look-up that makes no object.
+   * @returns its size in bytes, or -1.
+   */
+  use(words: Int32Array, space: number, sizeBytes: number | undefined, nowSeconds: number): number {
+    for (let attempt = 0; attempt < RETRIES_MAX; attempt += 1) {
+      const entryNumber = this.findEntryNumber(words, space);
+      if (entryNumber === -1) return -1;
+      // As in `find`: a reused entry sends back to the search.
+      const found = this.readSize(entryNumber, words, space);
+      if (found === REUSED) continue;
+      if (found === -1 || (sizeBytes !== undefined && found !== sizeBytes)) return -1;
+      this.touch(entryNumber, nowSeconds);
+      return found;
+    }
+    return -1;
   }
 
   /** Notes a use, for leases and retention. A lost race costs one renewal of an entry that is being replaced. */
@@ -143,5 +165,22 @@ export class IndexReader {
       return matches ? { ...location, entryNumber, verified, lastUseSeconds } : "reused";
     }
     return "stuck";
+  }
+
+  /** @returns -1 where the entry is stuck. */
+  private readSize(entryNumber: number, words: Int32Array, space: number): number {
+    const at = entryNumber * ENTRY_WORDS;
+    for (let attempt = 0; attempt < RETRIES_MAX; attempt += 1) {
+      const version = Atomics.load(this.entries, at + ENTRY_VERSION);
+      // Odd: the owner is rewriting it.
+      if ((version & 1) === 1) continue;
+      const matches = this.keyMatches(entryNumber, words, space);
+      const sizeLow = Atomics.load(this.entries, at + ENTRY_SIZE_LOW);
+      const packed = Atomics.load(this.entries, at + ENTRY_PACKED);
+      // Changed since: what was read may be half of one entry and half of the next.
+      if (Atomics.load(this.entries, at + ENTRY_VERSION) !== version) continue;
+      return matches ? unpackSize(sizeLow, packed) : REUSED;
+    }
+    return -1;
   }
 }

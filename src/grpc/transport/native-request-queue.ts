@@ -264,6 +264,8 @@ export class RequestQueue implements MessageSink {
   }
 
   async #decompress(waiting: WaitingRequest): Promise<void> {
+    // Another thread reads the bytes, while the next chunk overwrites what was received.
+    if (waiting.isBorrowed) this.#keep(waiting);
     try {
       waiting.bytes = await this.#options.decompressor.gunzip(waiting.bytes ?? Buffer.alloc(0));
     } catch (error) {

@@ -1,3 +1,4 @@
+import { hash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import type { AddressInfo } from "node:net";
@@ -111,6 +112,19 @@ describe("messages", () => {
     const { fields, body } = await client.response(1);
     expect(body.subarray(5).toString()).toBe("one,two,three");
     expect(fields["grpc-status"]).toBe("0");
+  });
+
+  test("gzip is expanded from bytes that stay, whatever other connections receive meanwhile", async () => {
+    const { harness } = await open({ Unary: async (text) => hash("sha256", text) });
+    const clients = await Promise.all(Array.from({ length: 8 }, () => RawHttp2Client.open(harness.port)));
+    const texts = clients.map(() => randomBytes(40_000).toString("hex"));
+    for (const [index, client] of clients.entries()) {
+      const message = prefixed(gzipSync(texts[index]!), 1);
+      client.send(callFrame(1, { "grpc-encoding": "gzip" }), dataFrame(1, message));
+    }
+    const outcomes = await Promise.all(clients.map((client) => client.response(1)));
+    expect(outcomes.map(({ fields }) => fields["grpc-status"])).toEqual(clients.map(() => "0"));
+    expect(outcomes.map(({ body }) => body.subarray(5).toString())).toEqual(texts.map((text) => hash("sha256", text)));
   });
 
   test.each([

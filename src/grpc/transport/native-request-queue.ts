@@ -99,6 +99,8 @@ export class RequestQueue implements MessageSink {
       if (this.#waiting[i]!.isBorrowed) this.#keep(this.#waiting[i]!);
     }
     if (this.#waiting.length > 0) this.#settleRead(true);
+    // The end came with this chunk, and the consumer has just taken what waited before it.
+    else if (this.#halfClosed) this.#settleRead(false);
     else this.#consumeAhead();
   }
 

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { gzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import type { CallContext } from "../../../src/grpc/transport/handler.ts";
+import type { BoundMethod, CallContext } from "../../../src/grpc/transport/handler.ts";
 import { createNativeTransport, type NativeTransportOptions } from "../../../src/grpc/transport/native-transport.ts";
 import { FLAG, FRAME, PREFACE } from "../../../src/http2/frame-format.ts";
 import { encodeHeaderBlock } from "../../../src/http2/hpack/encode-header-block.ts";
@@ -112,6 +112,28 @@ describe("messages", () => {
     const { fields, body } = await client.response(1);
     expect(body.subarray(5).toString()).toBe("one,two,three");
     expect(fields["grpc-status"]).toBe("0");
+  });
+
+  test("a handler hears of the end of the requests that comes in one chunk with the last one, taken in place", async () => {
+    const taken: string[] = [];
+    const waiting = Promise.withResolvers<void>();
+    const [method] = textMethods({
+      ClientStream: async (requests) => {
+        requests.offerTo((text) => taken.push(text) > 0);
+        const next = requests[Symbol.asyncIterator]().next();
+        waiting.resolve();
+        return `${String((await next).done)} ${taken.join()}`;
+      },
+    });
+    const partDecoder = () => ({ keep: (text: unknown) => text, begin: () => undefined, continue: () => undefined });
+    const inPlace = { ...method!, definition: { ...method!.definition, partDecoder } } as BoundMethod;
+    const harness = await TransportHarness.start(createNativeTransport, [inPlace]);
+    onTestFinished(() => harness[Symbol.asyncDispose]());
+    const client = await RawHttp2Client.open(harness.port);
+    client.send(callFrame(1, { ":path": path("ClientStream") }), dataFrame(1, prefixed(Buffer.from("one")), 0));
+    await waiting.promise;
+    client.send(dataFrame(1, prefixed(Buffer.from("two")), 0), dataFrame(1, Buffer.alloc(0)));
+    expect((await client.response(1)).body.subarray(5).toString()).toBe("true one,two");
   });
 
   test("gzip is expanded from bytes that stay, whatever other connections receive meanwhile", async () => {

@@ -4,24 +4,24 @@ import { execFileSync, spawnSync } from "node:child_process";
 export interface RequiredProgram {
   readonly program: string;
   readonly packages: readonly string[];
+  /** A shell command that succeeds once it is there, for what is no program on PATH. */
+  readonly probe?: string;
 }
 
 /** Installs what is missing. @throws where a program is still missing afterwards: a suite is never skipped. */
 export function installPrograms(required: readonly RequiredProgram[]): void {
-  const packages = [
-    ...new Set(required.filter(({ program }) => !isInstalled(program)).flatMap((entry) => entry.packages)),
-  ];
+  const packages = [...new Set(required.filter((entry) => !isInstalled(entry)).flatMap((entry) => entry.packages))];
   if (packages.length > 0) {
     console.log(`installing ${packages.join(" ")}`);
     aptGet("update", "-q");
     aptGet("install", "-q", "-y", "--no-install-recommends", ...packages);
   }
-  const missing = required.filter(({ program }) => !isInstalled(program)).map(({ program }) => program);
-  if (missing.length > 0) throw new Error(`not on PATH, also after installing: ${missing.join(", ")}`);
+  const missing = required.filter((entry) => !isInstalled(entry)).map(({ program }) => program);
+  if (missing.length > 0) throw new Error(`not there, also after installing: ${missing.join(", ")}`);
 }
 
-function isInstalled(program: string): boolean {
-  return spawnSync("/bin/sh", ["-c", 'command -v "$1"', "sh", program]).status === 0;
+function isInstalled({ program, probe = 'command -v "$1"' }: RequiredProgram): boolean {
+  return spawnSync("/bin/sh", ["-c", probe, "sh", program]).status === 0;
 }
 
 function aptGet(...command: string[]): void {

@@ -9,6 +9,8 @@ export interface SessionOptions {
   /** Of one DATA frame. */
   readonly dataBytesMax: number;
   readonly paths: readonly string[];
+  /** What it lets the server send on each stream, and on the connection: any of them. */
+  readonly windowsBytes: readonly number[];
   /** What a request sends besides method, scheme, path and authority. */
   readonly extraFields: (random: SeededRandom) => readonly (readonly [string, string])[];
   /** The next bytes of a request's body. */
@@ -35,10 +37,16 @@ export class ClientSession {
     this.#random = random;
     this.#options = options;
     this.#writer = new HeaderBlockWriter(random, 4096);
-    this.frames.push(PREFACE, rawFrame(FRAME.settings, 0, 0, this.#settings()));
-    this.frames.push(rawFrame(FRAME.windowUpdate, 0, 0, word(random.int(1, 1_000_000))));
+    const windowBytes = setting(SETTING.initialWindowSize, random.pick(options.windowsBytes));
+    this.frames.push(PREFACE, rawFrame(FRAME.settings, 0, 0, Buffer.concat([windowBytes, this.#settings()])));
+    this.frames.push(rawFrame(FRAME.windowUpdate, 0, 0, word(random.pick(options.windowsBytes) + 1)));
     for (let count = random.int(1, options.frameCountMax); count > 0; count--) this.#step();
     while (this.#open.length > 0 && random.fraction() < 0.8) this.#data(true);
+  }
+
+  /** Requests that were begun and not ended. */
+  get incompleteCount(): number {
+    return this.#open.length;
   }
 
   #step(): void {
@@ -69,7 +77,7 @@ export class ClientSession {
   #settings(): Buffer {
     const random = this.#random;
     const values: readonly (readonly [number, number])[] = [
-      [SETTING.initialWindowSize, random.pick([0, 1, 100, 65_535, 1_000_000])],
+      [SETTING.initialWindowSize, random.pick(this.#options.windowsBytes)],
       [SETTING.maxFrameSize, random.pick([16_384, 16_385, 100_000])],
       [SETTING.maxConcurrentStreams, random.int(0, 100)],
       [SETTING.enablePush, random.int(0, 1)],

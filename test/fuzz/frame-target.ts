@@ -1,5 +1,5 @@
 import { gzipSync } from "node:zlib";
-import type { GrpcTransport } from "../../src/grpc/transport/handler.ts";
+import type { GrpcTransport, PartDecoder } from "../../src/grpc/transport/handler.ts";
 import { createNativeTransport } from "../../src/grpc/transport/native-transport.ts";
 import { ByteBudget } from "../../src/http2/byte-budget.ts";
 import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../src/http2/connection-options.ts";
@@ -37,7 +37,7 @@ export class FrameTarget implements FuzzTarget {
     const frames = isMutated ? mutateFrames(random, session.frames) : session.frames;
     const socket = new FuzzSocket(random, random.pick([0, 0, 0.2, 0.8]));
     const received = isGrpc
-      ? await runGrpc(random, socket, Buffer.concat(frames), !isMutated)
+      ? await runGrpc(random, socket, Buffer.concat(frames), isMutated ? undefined : session)
       : await runPlain(random, socket, Buffer.concat(frames), isMutated ? undefined : session);
     const { frames: sentCount, errorCode } = checkSentFrames(socket.sent, received);
     check(isMutated || errorCode === 0, () => `error ${errorCode} for a client that keeps to the rules`);
@@ -54,6 +54,7 @@ const PLAIN_SESSION: SessionOptions = {
   frameCountMax: 60,
   dataBytesMax: 3000,
   paths: ["/a", "/b", "/c/d"],
+  windowsBytes: [0, 1, 100, 65_535, 1_000_000],
   extraFields: (random) => (random.fraction() < 0.3 ? [["x-some", "v".repeat(random.int(0, 300))]] : []),
   body: (random) => random.bytes(random.fraction() < 0.1 ? random.int(0, 20_000) : random.int(0, 300)),
 };
@@ -62,6 +63,8 @@ const GRPC_SESSION: SessionOptions = {
   frameCountMax: 40,
   dataBytesMax: 3000,
   paths: [path("Unary"), path("ServerStream"), path("ClientStream"), path("Duplex"), "/no/such"],
+  // Enough for all responses: whether calls end is looked at, not how their responses wait.
+  windowsBytes: [1_000_000_000],
   extraFields: (random) => [
     ["content-type", random.pick(["application/grpc", "application/grpc", "application/grpc+proto", "text/plain"])],
     ["te", "trailers"],
@@ -190,24 +193,31 @@ function checkBodies({ complete }: FuzzedStreams, honest: ClientSession): void {
   }
 }
 
-async function runGrpc(random: SeededRandom, socket: FuzzSocket, bytes: Buffer, isHonest: boolean): Promise<Buffer> {
+async function runGrpc(
+  random: SeededRandom,
+  socket: FuzzSocket,
+  bytes: Buffer,
+  honest: ClientSession | undefined,
+): Promise<Buffer> {
   const faults: unknown[] = [];
   const drawn = drawOptions(random);
-  const transport = createTextTransport(random, faults, isHonest ? generous(drawn) : drawn);
+  const transport = createTextTransport(random, faults, honest === undefined ? drawn : generous(drawn));
   transport.accept(socket.asSocket());
   const received = await deliver(random, socket, bytes, () => {
     if (faults.length > 0) throw faults[0];
   });
-  if (random.fraction() < 0.5) await eventuallyQuiet();
+  if (honest !== undefined && received.length === bytes.length) {
+    const isAnswered = (): boolean => {
+      socket.takeOutput();
+      return transport.callsInFlight <= honest.incompleteCount;
+    };
+    await eventually(isAnswered, "all requests that are complete are answered");
+  }
   socket.destroy();
   await eventually(() => transport.callsInFlight === 0, "all calls are over");
   await transport.drain(0);
   check(faults.length === 0, () => `fault: ${String(faults[0])}`);
   return received;
-}
-
-async function eventuallyQuiet(): Promise<void> {
-  for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate);
 }
 
 function createTextTransport(random: SeededRandom, faults: unknown[], connection: ConnectionOptions): GrpcTransport {
@@ -227,6 +237,11 @@ function createTextTransport(random: SeededRandom, faults: unknown[], connection
     },
     ClientStream: async (requests) => {
       let bytes = 0;
+      requests.offerTo((text) => {
+        if (random.fraction() < 0.3) return false;
+        bytes += text.length;
+        return true;
+      });
       for await (const text of requests) {
         await pause();
         bytes += text.length;
@@ -238,6 +253,9 @@ function createTextTransport(random: SeededRandom, faults: unknown[], connection
       for await (const text of requests) yield text;
     },
   });
+  for (const { kind, definition } of methods) {
+    if (kind === "clientStream" && random.fraction() < 0.7) definition.partDecoder = () => new TextParts();
+  }
   return createNativeTransport(methods, {
     reportFault: (_reference, cause) => faults.push(cause),
     messageBytesMax: 100_000,
@@ -245,6 +263,21 @@ function createTextTransport(random: SeededRandom, faults: unknown[], connection
     gatherBytesMax: GATHER_BUDGET_BYTES,
     connection,
   });
+}
+
+/** A text in parts is as many texts, or is wanted whole. */
+class TextParts implements PartDecoder<unknown> {
+  keep(request: unknown): unknown {
+    return request;
+  }
+
+  begin(bytes: Buffer): unknown {
+    return bytes.length % 2 === 0 ? bytes.toString() : undefined;
+  }
+
+  continue(bytes: Buffer): unknown {
+    return bytes.length % 3 === 0 ? undefined : bytes.toString();
+  }
 }
 
 /** Brings the bytes in, cut anywhere; `between` runs after each chunk. @returns what got through before the end. */

@@ -63,6 +63,13 @@ export class RawHttp2Client {
     return client;
   }
 
+  /** The same over a socket that is connected already. */
+  static over(socket: Socket): RawHttp2Client {
+    const client = new RawHttp2Client(socket);
+    client.send(PREFACE, rawFrame(FRAME.settings, 0, 0));
+    return client;
+  }
+
   /** Sends nothing. */
   static async connect(port: number): Promise<RawHttp2Client> {
     const socket = connect(port, "127.0.0.1");

@@ -46,3 +46,9 @@ export function bytesOf(message: Buffer, number: number): Buffer {
   for (const field of protoFields(message)) if (field.number === number) return field.bytes;
   return NO_BYTES;
 }
+
+/** Of the first varint field with this number; 0, its default, where there is none. */
+export function valueOf(message: Buffer, number: number): number {
+  for (const field of protoFields(message)) if (field.number === number) return field.value;
+  return 0;
+}

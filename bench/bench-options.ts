@@ -1,11 +1,10 @@
 import type { Measurement } from "./measurement.ts";
+import type { System } from "./systems/system.ts";
 
 export interface BenchOptions {
   /** On the file system that is measured. */
   readonly directory: string;
-  readonly durability: "commit" | "relaxed";
-  /** The server's `--grpc-transport`. */
-  readonly transport: string;
+  readonly system: System;
   /** CPU list for `taskset`; the load has the other cores then. */
   readonly serverCpus: string | undefined;
   /** Calls in flight. */
@@ -23,12 +22,14 @@ export interface BenchOptions {
 
 export interface BenchRow extends Measurement {
   readonly scenario: string;
-  readonly transport: string;
+  readonly system: string;
   readonly durability: string;
   /** Blobs or digests in one call. */
   readonly itemsPerOperation: number;
   readonly clientCpuSeconds?: number;
   readonly serverCpuSeconds?: number;
+  /** Of it, by name of the thread: `MainThread`, `WorkerThread`, … */
+  readonly serverThreadCpuSeconds?: Readonly<Record<string, number>>;
   readonly serverRssPeakMib?: number;
   /** Before the first request of the row. */
   readonly serverRssIdleMib?: number;

@@ -4,14 +4,15 @@ import type { BenchOptions, BenchRow } from "./bench-options.ts";
 
 const COLUMNS: readonly { title: string; width: number; cell: (row: BenchRow) => string }[] = [
   { title: "scenario", width: 30, cell: (row) => row.scenario },
-  { title: "transport", width: 10, cell: (row) => row.transport },
+  { title: "system", width: 14, cell: (row) => row.system },
   { title: "durability", width: 11, cell: (row) => row.durability },
-  { title: "ops/s", width: 8, cell: (row) => row.operationsPerSecond.toFixed(0) },
+  { title: "ops/s", width: 8, cell: (row) => formatRate(row.operationsPerSecond) },
   { title: "items/s", width: 9, cell: (row) => (row.operationsPerSecond * row.itemsPerOperation).toFixed(0) },
   { title: "MB/s", width: 8, cell: (row) => (row.bytes === 0 ? "-" : row.megabytesPerSecond.toFixed(1)) },
   { title: "p50 ms", width: 9, cell: (row) => row.p50Ms.toFixed(2) },
   { title: "p99", width: 9, cell: (row) => row.p99Ms.toFixed(2) },
   { title: "p99.9", width: 9, cell: (row) => row.p999Ms.toFixed(2) },
+  { title: "p99/p50", width: 8, cell: (row) => (row.p99Ms / row.p50Ms).toFixed(1) },
   { title: "server us/op", width: 13, cell: (row) => perOperation(row, row.serverCpuSeconds) },
   { title: "s/GB", width: 7, cell: (row) => perGigabyte(row, row.serverCpuSeconds) },
   { title: "client us/op", width: 13, cell: (row) => perOperation(row, row.clientCpuSeconds) },
@@ -20,6 +21,11 @@ const COLUMNS: readonly { title: string; width: number; cell: (row: BenchRow) =>
   { title: "(before)", width: 9, cell: (row) => row.serverRssIdleMib?.toFixed(0) ?? "-" },
 ];
 const TEXT_COLUMNS = 3;
+
+/** Large blobs make less than one call a second. */
+export function formatRate(perSecond: number): string {
+  return perSecond.toFixed(perSecond < 10 ? 2 : 0);
+}
 
 function perOperation(row: BenchRow, cpuSeconds: number | undefined): string {
   return cpuSeconds === undefined ? "-" : ((cpuSeconds / row.operations) * 1e6).toFixed(0);
@@ -43,7 +49,7 @@ function formatCells(cells: readonly string[]): string {
     .join("");
 }
 
-/** Medians, by rate, of each scenario and transport. */
+/** Medians, by rate, of each scenario and system. */
 export interface BenchSummary {
   readonly medians: BenchRow[];
   readonly diskLimitOperationsPerSecond: number | undefined;
@@ -52,7 +58,7 @@ export interface BenchSummary {
 }
 
 export function summarizeRows(rows: readonly BenchRow[]): BenchSummary {
-  const kinds = Map.groupBy(rows, (row) => `${row.scenario}\n${row.transport}`);
+  const kinds = Map.groupBy(rows, (row) => `${row.scenario}\n${row.system}`);
   const medians = [...kinds.values()].map((kind) => medianRun(kind));
   const limits = medians.filter((row) => row.scenario.startsWith("disk limit")).map((row) => row.operationsPerSecond);
   const uploads = medians.find((row) => row.scenario.startsWith("upload") && !row.scenario.includes("mix"));
@@ -61,17 +67,56 @@ export function summarizeRows(rows: readonly BenchRow[]): BenchSummary {
   return { medians, diskLimitOperationsPerSecond: limit, uploadsOfDiskLimit: ratio };
 }
 
-/** The first transport against the second one: rate, and server CPU per call, of the medians. */
-export function compareTransports(medians: readonly BenchRow[], [a, b]: readonly string[]): string[] {
+/** A system against another one, by the medians of a scenario that both have. */
+export interface Comparison {
+  readonly scenario: string;
+  readonly system: string;
+  readonly other: string;
+  /** Above 1: faster than the other one. */
+  readonly rate: number;
+  /** Below 1: cheaper than the other one. */
+  readonly cpuPerOperation: number;
+}
+
+/** The first system against each of the others. */
+export function compareSystems(medians: readonly BenchRow[], [first, ...others]: readonly string[]): Comparison[] {
   return medians
-    .filter((row) => row.transport === a)
-    .flatMap((row) => {
-      const other = medians.find(({ scenario, transport }) => scenario === row.scenario && transport === b);
-      if (other === undefined) return [];
-      const rate = row.operationsPerSecond / other.operationsPerSecond;
-      const cpu = (row.serverCpuSeconds ?? 0) / row.operations / ((other.serverCpuSeconds ?? 0) / other.operations);
-      return [`${row.scenario.padEnd(30)}rate ${rate.toFixed(2)}, server CPU per call ${cpu.toFixed(2)}`];
-    });
+    .filter((row) => row.system === first)
+    .flatMap((row) =>
+      others.flatMap((name) => {
+        const other = medians.find(({ scenario, system }) => scenario === row.scenario && system === name);
+        if (other === undefined) return [];
+        const rate = row.operationsPerSecond / other.operationsPerSecond;
+        const cpuPerOperation = cpuSecondsPerOperation(row) / cpuSecondsPerOperation(other);
+        return [{ scenario: row.scenario, system: row.system, other: name, rate, cpuPerOperation }];
+      }),
+    );
+}
+
+export function formatComparison({ scenario, system, other, rate, cpuPerOperation }: Comparison): string {
+  const ratios = `rate ${rate.toFixed(2)}, server CPU per call ${cpuPerOperation.toFixed(2)}`;
+  return `${scenario.padEnd(30)}${system} to ${other}: ${ratios}`;
+}
+
+function cpuSecondsPerOperation(row: BenchRow): number {
+  return (row.serverCpuSeconds ?? Number.NaN) / row.operations;
+}
+
+/** The load client's part of all the CPU time of a row, from 0 to 1. */
+export function clientShare(row: BenchRow): number {
+  const client = row.clientCpuSeconds ?? Number.NaN;
+  return client / (client + (row.serverCpuSeconds ?? Number.NaN));
+}
+
+/** A load that costs as much as the server measures itself. */
+export function describeClientShare(rows: readonly BenchRow[]): string {
+  const shares = rows
+    .map((row) => ({ scenario: row.scenario, share: clientShare(row) }))
+    .filter(({ share }) => !Number.isNaN(share))
+    .toSorted((a, b) => a.share - b.share);
+  const percent = (at: number): string => `${((shares.at(at)?.share ?? Number.NaN) * 100).toFixed(0)} %`;
+  const most = shares.at(-1)?.scenario ?? "none";
+  return `the load client's part of all CPU time: median ${percent(shares.length >> 1)}, at most ${percent(-1)} (${most})`;
 }
 
 export function describeMachine(): Record<string, string | number> {
@@ -85,6 +130,6 @@ export function describeMachine(): Record<string, string | number> {
 }
 
 export function toJson(options: BenchOptions, rows: readonly BenchRow[], summary: BenchSummary): string {
-  const { directory: _, ...settings } = options;
+  const { directory: _, system: __, ...settings } = options;
   return `${JSON.stringify({ machine: describeMachine(), settings, summary, rows }, undefined, 2)}\n`;
 }

@@ -2,7 +2,7 @@ import type { PlannedBlob } from "./blob-plan.ts";
 import { bytesField, GRPC_PREFIX_BYTES, grpcMessage } from "./proto-fields.ts";
 
 /** A ReadRequest for a whole blob, with its prefix. */
-export function readRequest(blob: PlannedBlob): Buffer {
+export function readRequest(blob: Pick<PlannedBlob, "hash" | "sizeBytes">): Buffer {
   return grpcMessage(bytesField(1, Buffer.from(`blobs/${blob.hash}/${blob.sizeBytes}`)));
 }
 

@@ -1,3 +1,4 @@
+import { BlobCheck } from "./blob-check.ts";
 import type { BlobPlan, PlannedBlob } from "./blob-plan.ts";
 import { ByteCollector } from "./byte-collector.ts";
 import { committedSize, readRequest } from "./byte-stream-messages.ts";
@@ -19,13 +20,17 @@ export function uploads(plan: BlobPlan): Workload {
 
 export function reads(plan: BlobPlan): Workload {
   return forEachBlob(plan, async (connection, blob, number) => {
-    const check = new ReadCheck(blob, plan, number % COMPARE_ONE_IN === 0);
+    const check = new ReadCheck(new BlobCheck(blob, contentToCompare(plan, blob, number)));
     await connection.call(`${SERVICE}/Read`, [[readRequest(blob)]], check);
     check.end();
   });
 }
 
-function forEachBlob(
+export function contentToCompare(plan: BlobPlan, blob: PlannedBlob, number: number): Buffer | undefined {
+  return number % COMPARE_ONE_IN === 0 ? plan.content(blob.classIndex) : undefined;
+}
+
+export function forEachBlob(
   plan: BlobPlan,
   call: (connection: Parameters<Workload["call"]>[0], blob: PlannedBlob, number: number) => Promise<void>,
 ): Workload {

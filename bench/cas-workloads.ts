@@ -1,6 +1,7 @@
 import type { BlobPlan, PlannedBlob } from "./blob-plan.ts";
 import { ByteCollector } from "./byte-collector.ts";
 import type { GrpcConnection } from "./grpc-connection.ts";
+import type { LoadOrder } from "./load-generator.ts";
 import { bytesField, grpcMessage, varintField } from "./proto-fields.ts";
 import { bytesOf, protoFields, unaryMessage } from "./response-fields.ts";
 import { COMPARE_ONE_IN, type Workload } from "./workload.ts";
@@ -8,7 +9,7 @@ import { COMPARE_ONE_IN, type Workload } from "./workload.ts";
 const SERVICE = "/build.bazel.remote.execution.v2.ContentAddressableStorage";
 
 /** Asks for blobs that are there. */
-export function findMissing(plan: BlobPlan, batchBlobs: number): Workload {
+export function findMissing(plan: BlobPlan, { batchBlobs }: Pick<LoadOrder, "batchBlobs">): Workload {
   const requests = batches(plan, batchBlobs).map((blobs) => request(blobs.map((blob) => bytesField(2, digest(blob)))));
   return {
     calls: requests.length,
@@ -20,7 +21,7 @@ export function findMissing(plan: BlobPlan, batchBlobs: number): Workload {
   };
 }
 
-export function batchUpdates(plan: BlobPlan, batchBlobs: number): Workload {
+export function batchUpdates(plan: BlobPlan, { batchBlobs }: Pick<LoadOrder, "batchBlobs">): Workload {
   const groups = batches(plan, batchBlobs);
   return {
     calls: groups.length,
@@ -41,7 +42,7 @@ export function batchUpdates(plan: BlobPlan, batchBlobs: number): Workload {
   };
 }
 
-export function batchReads(plan: BlobPlan, batchBlobs: number): Workload {
+export function batchReads(plan: BlobPlan, { batchBlobs }: Pick<LoadOrder, "batchBlobs">): Workload {
   const groups = batches(plan, batchBlobs);
   const requests = groups.map((blobs) => request(blobs.map((blob) => bytesField(2, digest(blob)))));
   return {

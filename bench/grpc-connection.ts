@@ -21,7 +21,23 @@ export class GrpcConnection implements AsyncDisposable {
 
   /** @throws where the call ends with another status than the expected one, or what the sink has thrown. */
   async call(path: string, messages: readonly MessageParts[], sink: ResponseSink, expectedStatus = "0"): Promise<void> {
-    await this.#connection.request(this.#headerBlock(path), messages, sink, expectedStatus);
+    const expected = { name: "grpc-status", value: expectedStatus };
+    try {
+      await this.#connection.request(this.#headerBlock(path), messages, sink, expected);
+    } catch (cause) {
+      throw new Error(`${path.slice(path.lastIndexOf("/") + 1)}: ${String(cause)}`, { cause });
+    }
+  }
+
+  /** A plain GET, of servers that know nothing of gRPC. @throws where it is not answered with 200. */
+  async get(path: string, sink: ResponseSink): Promise<void> {
+    const fields = [
+      [":method", "GET"],
+      [":scheme", "http"],
+      [":path", path],
+      [":authority", this.#endpoint],
+    ] as const;
+    await this.#connection.request(encodeHeaderBlock(fields), [], sink, { name: ":status", value: "200" });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

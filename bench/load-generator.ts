@@ -7,15 +7,21 @@ import { type Measurement, summarize } from "./measurement.ts";
 export type LoadOperation =
   | ("upload" | "readBack")
   | ("batchUpdate" | "batchRead" | "findMissing")
-  | ("actionUpdate" | "actionHit" | "actionMiss");
+  | ("actionUpdate" | "actionHit" | "actionMiss")
+  | ("fileWrite" | "fileRead");
 
 export interface LoadOrder {
   readonly operation: LoadOperation;
   /** In one call, where a call takes more than one. */
   readonly batchBlobs: number;
-  /** Over all blobs of the task. */
+  /** Over all blobs of the task; endless until {@link LoadGenerator.runDuring} stops it. */
   readonly passes: number;
+  /** For `fileWrite`. */
+  readonly directory: string;
 }
+
+/** Lets the calls in flight end, and makes no more. */
+export const STOP = "stop";
 
 /** The part of one thread. */
 export interface LoadTask {
@@ -66,20 +72,22 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /** @throws where any call fails: a benchmark of failures would be a lie. */
-  async run(operation: LoadOperation, { batchBlobs = 1, passes = 1 } = {}): Promise<LoadMeasurement> {
-    const order: LoadOrder = { operation, batchBlobs, passes };
+  async run(operation: LoadOperation, given: Partial<LoadOrder> = {}): Promise<LoadMeasurement> {
+    const order: LoadOrder = { batchBlobs: 1, passes: 1, directory: "", ...given, operation };
     for (const worker of this.#workers) worker.postMessage(order);
-    const phases = (await this.#fromEach()) as LoadPhase[];
-    const startedAt = Math.min(...phases.map((phase) => phase.startedAt));
-    const endedAt = Math.max(...phases.map((phase) => phase.endedAt));
-    const latenciesMs = phases.flatMap((phase) => phase.latenciesMs);
-    const measurement = summarize({
-      operations: latenciesMs.length,
-      bytes: phases.reduce((sum, phase) => sum + phase.bytes, 0),
-      seconds: (endedAt - startedAt) / 1000,
-      latenciesMs,
-    });
-    return { ...measurement, clientCpuSeconds: phases.reduce((sum, phase) => sum + phase.cpuSeconds, 0) };
+    return measurementOf((await this.#fromEach()) as LoadPhase[]);
+  }
+
+  /** Runs for as long as `other` does. @throws what either throws. */
+  async runDuring(
+    other: () => Promise<unknown>,
+    operation: LoadOperation,
+    order: Partial<LoadOrder> = {},
+  ): Promise<LoadMeasurement> {
+    const running = this.run(operation, { ...order, passes: Number.POSITIVE_INFINITY });
+    await Promise.race([running, other()]);
+    for (const worker of this.#workers) worker.postMessage(STOP);
+    return await running;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -90,4 +98,18 @@ export class LoadGenerator implements AsyncDisposable {
   async #fromEach(): Promise<unknown[]> {
     return await Promise.all(this.#workers.map(async (worker) => ((await once(worker, "message")) as [unknown])[0]));
   }
+}
+
+/** Of threads that ran at the same time. */
+export function measurementOf(phases: readonly LoadPhase[]): LoadMeasurement {
+  const startedAt = Math.min(...phases.map((phase) => phase.startedAt));
+  const endedAt = Math.max(...phases.map((phase) => phase.endedAt));
+  const latenciesMs = phases.flatMap((phase) => phase.latenciesMs);
+  const measurement = summarize({
+    operations: latenciesMs.length,
+    bytes: phases.reduce((sum, phase) => sum + phase.bytes, 0),
+    seconds: (endedAt - startedAt) / 1000,
+    latenciesMs,
+  });
+  return { ...measurement, clientCpuSeconds: phases.reduce((sum, phase) => sum + phase.cpuSeconds, 0) };
 }

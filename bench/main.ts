@@ -4,23 +4,27 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeTemporaryDirectory } from "../test/support/temporary-directory.ts";
-import type { BenchOptions, BenchRow } from "./bench-options.ts";
-import { compareTransports, describeMachine, formatHeader, formatRow, summarizeRows, toJson } from "./bench-report.ts";
+import type { BenchOptions } from "./bench-options.ts";
+import {
+  compareSystems,
+  describeClientShare,
+  describeMachine,
+  formatComparison,
+  formatHeader,
+  formatRow,
+  summarizeRows,
+  toJson,
+} from "./bench-report.ts";
 import { parseByteSize } from "./byte-size.ts";
 import { keepOffCpus } from "./cpu-pinning.ts";
-import * as scenarios from "./scenarios.ts";
+import { writeResults } from "./result-files.ts";
+import { runScenarios } from "./run-scenarios.ts";
+import { SCENARIO_NAMES, type ScenarioName } from "./scenario-names.ts";
+import { measureScaling } from "./scaling.ts";
+import { kura } from "./systems/kura.ts";
+import { findPeers } from "./systems/peers.ts";
 
-const SCENARIOS: Readonly<Record<string, scenarios.Scenario>> = {
-  uploads: scenarios.uploadsAndReads,
-  mix: scenarios.uploadMix,
-  actions: scenarios.actions,
-  find: scenarios.findMissing,
-  batches: scenarios.batches,
-  sizes: scenarios.sizes,
-  "fan-in": scenarios.fanIn,
-  connections: scenarios.connections,
-  distance: scenarios.distance,
-};
+const COMPARED: readonly ScenarioName[] = ["replay", "uploads", "actions", "find", "batches", "sizes"];
 
 const { values } = parseArgs({
   options: {
@@ -34,23 +38,30 @@ const { values } = parseArgs({
     durability: { type: "string", default: "commit" },
     transport: { type: "string", default: "native" },
     ab: { type: "string" },
+    compare: { type: "boolean", default: false },
+    scaling: { type: "boolean", default: false },
+    peer: { type: "string", multiple: true, default: [] },
     "pin-server": { type: "string" },
     only: { type: "string" },
     out: { type: "string" },
+    results: { type: "string" },
   },
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
-const names = values.only?.split(",") ?? Object.keys(SCENARIOS);
+const durability = values.durability === "relaxed" ? "relaxed" : "commit";
 const transports = values.ab?.split(",") ?? [values.transport];
+const peers = values.compare ? findPeers(values.peer) : { found: [], absent: [] };
+const systems = [...transports.map((transport) => kura({ transport, durability })), ...peers.found];
+const [system = kura({ transport: values.transport, durability })] = systems;
+const names = values.only?.split(",").map(toScenarioName) ?? (values.compare ? COMPARED : SCENARIO_NAMES);
 if (values["pin-server"] !== undefined) keepOffCpus(values["pin-server"]);
 
 await using directory = await makeTemporaryDirectory("bench");
 const options: BenchOptions = {
   directory: directory.path,
-  durability: values.durability === "relaxed" ? "relaxed" : "commit",
-  transport: values.transport,
+  system,
   serverCpus: values["pin-server"],
   writers: Number(values.writers),
   connections: Number(values.connections),
@@ -63,31 +74,41 @@ const options: BenchOptions = {
 
 console.log(Object.values(describeMachine()).join(", "));
 console.log(formatHeader());
-const rows: BenchRow[] = [];
-for (const name of names) {
-  const scenario = SCENARIOS[name];
-  if (scenario === undefined) throw new RangeError(`--only: expected some of ${Object.keys(SCENARIOS).join(",")}`);
-  for (let run = 0; run < options.runs; run++) {
-    for (const transport of transports) {
-      await scenario({ ...options, transport }, (row) => {
-        rows.push(row);
-        console.log(formatRow(row));
-      });
-    }
+if (values.scaling) await measureScaling(options, { transport: values.transport, durability });
+else await measureScenarios();
+
+/** All the scenarios that were asked for, and what came of them. */
+async function measureScenarios(): Promise<void> {
+  if (peers.absent.length > 0) console.log(`not on this machine: ${peers.absent.join(", ")}`);
+  const { rows, failures } = await runScenarios(names, systems, options);
+  const summary = summarizeRows(rows);
+  console.log(`\nmedians of ${options.runs} runs\n${formatHeader()}`);
+  for (const row of summary.medians) console.log(formatRow(row));
+  console.log("");
+  const comparisons = compareSystems(
+    summary.medians,
+    systems.map(({ name }) => name),
+  );
+  for (const comparison of comparisons) console.log(formatComparison(comparison));
+  console.log(describeClientShare(summary.medians.filter((row) => row.system === system.name)));
+  if (summary.uploadsOfDiskLimit !== undefined) {
+    const limit = summary.diskLimitOperationsPerSecond?.toFixed(0);
+    console.log(
+      `uploads reach ${(summary.uploadsOfDiskLimit * 100).toFixed(0)} % of the disk's own ${limit} group-committed records a second`,
+    );
+  }
+  const out = values.out ?? join(mkdtempSync(join(tmpdir(), "kura-bench-result-")), "bench.json");
+  writeFileSync(out, toJson(options, rows, summary));
+  console.log(`wrote ${out}`);
+  if (values.results !== undefined) {
+    const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
+    const results = { options, command, rows, medians: summary.medians, failures, absent: peers.absent };
+    console.log(`wrote ${writeResults(values.results, results).join(", ")}`);
   }
 }
 
-const summary = summarizeRows(rows);
-console.log(`\nmedians of ${options.runs} runs\n${formatHeader()}`);
-for (const row of summary.medians) console.log(formatRow(row));
-if (transports.length > 1) console.log(`\n${transports[0]} to ${transports[1]}`);
-for (const line of compareTransports(summary.medians, transports)) console.log(line);
-if (summary.uploadsOfDiskLimit !== undefined) {
-  const limit = summary.diskLimitOperationsPerSecond?.toFixed(0);
-  console.log(
-    `uploads reach ${(summary.uploadsOfDiskLimit * 100).toFixed(0)} % of the disk's own ${limit} group-committed records a second`,
-  );
+function toScenarioName(text: string): ScenarioName {
+  const name = SCENARIO_NAMES.find((candidate) => candidate === text);
+  if (name === undefined) throw new RangeError(`--only: expected some of ${SCENARIO_NAMES.join(",")}, got ${text}`);
+  return name;
 }
-const out = values.out ?? join(mkdtempSync(join(tmpdir(), "kura-bench-result-")), "bench.json");
-writeFileSync(out, toJson(options, rows, summary));
-console.log(`wrote ${out}`);

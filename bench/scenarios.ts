@@ -2,7 +2,12 @@ import { BUILD_MIX } from "./blob-plan.ts";
 import { DelayingProxy } from "./delaying-proxy.ts";
 import { measureDiskLimit } from "./disk-limit.ts";
 import type { BenchOptions, BenchRow, Report } from "./bench-options.ts";
+import { measureHttp } from "./http-workload.ts";
+import { type LoadPhase, measurementOf } from "./load-generator.ts";
+import type { ReplayTask } from "./replay/replay-task.ts";
+import type { ScenarioName } from "./scenario-names.ts";
 import { ServerBench } from "./server-bench.ts";
+import { runWorker } from "./worker-result.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -14,9 +19,23 @@ const WARM_UP_BYTES = 256 * MIB;
 /** One run of a scenario, each on a fresh server. */
 export type Scenario = (options: BenchOptions, report: Report) => Promise<void>;
 
+/** A recorded build that finds nothing and uploads all that it makes, and the next one, which finds everything. */
+async function replay(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  const build = { endpoint: bench.endpoint, connections: options.connections, recording: "bazel-tree.txt" };
+  for (const phase of ["cold", "warm"]) {
+    const task: ReplayTask = { ...build, phase, seed: "kura" };
+    const run = async () => measurementOf([await runWorker<LoadPhase>("replay-worker.ts", task)]);
+    await bench.measureRun(`${phase} build of 81 actions`, run);
+  }
+  await bench.stop();
+}
+
 /** Uploads of equal blobs next to what the disk can do, followed by reading the blobs back. */
-export async function uploadsAndReads(options: BenchOptions, report: Report): Promise<void> {
-  for (const threads of DISK_LIMIT_THREADS) report(await diskLimitRow(options, threads));
+async function uploadsAndReads(options: BenchOptions, report: Report): Promise<void> {
+  // A limit for those that sync.
+  const threads = options.system.durability === "commit" ? DISK_LIMIT_THREADS : [];
+  for (const count of threads) report(await diskLimitRow(options, count));
   await using bench = await ServerBench.start(options, report);
   const blob = `${options.blobBytes / KIB} KiB x${options.writers}`;
   const classes = [{ sizeBytes: options.blobBytes, weight: 1 }];
@@ -29,7 +48,7 @@ export async function uploadsAndReads(options: BenchOptions, report: Report): Pr
 }
 
 /** A build's mix of sizes: the question is memory. */
-export async function uploadMix(options: BenchOptions, report: Report): Promise<void> {
+async function uploadMix(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   await using load = await bench.load(BUILD_MIX, options.mixBytes);
   const name = `mix ${Math.round(options.mixBytes / MIB)} MiB x${options.writers}`;
@@ -39,7 +58,7 @@ export async function uploadMix(options: BenchOptions, report: Report): Promise<
 }
 
 /** The action cache: results with one output file each. */
-export async function actions(options: BenchOptions, report: Report): Promise<void> {
+async function actions(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   await using load = await bench.load([{ sizeBytes: KIB, weight: 1 }], 5000 * KIB);
   await load.run("batchUpdate", { batchBlobs: 100 });
@@ -51,7 +70,7 @@ export async function actions(options: BenchOptions, report: Report): Promise<vo
 }
 
 /** FindMissingBlobs of blobs that are there. */
-export async function findMissing(options: BenchOptions, report: Report): Promise<void> {
+async function findMissing(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   await using load = await bench.load([{ sizeBytes: 100, weight: 1 }], 10_000 * 100);
   await load.run("batchUpdate", { batchBlobs: 1000 });
@@ -65,8 +84,24 @@ export async function findMissing(options: BenchOptions, report: Report): Promis
   await bench.stop();
 }
 
+/** One call about all that a large build is made of, and what others wait for meanwhile. */
+async function findMissingHuge(options: BenchOptions, report: Report): Promise<void> {
+  const batchBlobs = 100_000;
+  await using bench = await ServerBench.start(options, report);
+  await using many = await bench.load([{ sizeBytes: 100, weight: 1 }], batchBlobs * 100, { writers: 1 });
+  await using others = await bench.load([{ sizeBytes: KIB, weight: 1 }], 1000 * KIB, { writers: 8 });
+  await many.run("batchUpdate", { batchBlobs: 1000 });
+  await others.run("upload");
+  await bench.measure("Read 1 KiB x8, before", others, "readBack", { passes: 10 });
+  const passes = 20;
+  await bench.measure("FindMissing of 100,000 x1", many, "findMissing", { batchBlobs, passes });
+  const findMissing = (): Promise<unknown> => many.run("findMissing", { batchBlobs, passes });
+  await bench.measureRun("Read 1 KiB x8, meanwhile", () => others.runDuring(findMissing, "readBack"));
+  await bench.stop();
+}
+
 /** Small blobs, many in a call. */
-export async function batches(options: BenchOptions, report: Report): Promise<void> {
+async function batches(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   await using load = await bench.load([{ sizeBytes: KIB, weight: 1 }], 50_000 * KIB);
   const batch = { batchBlobs: 100 };
@@ -76,7 +111,7 @@ export async function batches(options: BenchOptions, report: Report): Promise<vo
 }
 
 /** ByteStream by size of blob, both ways. */
-export async function sizes(options: BenchOptions, report: Report): Promise<void> {
+async function sizes(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   for (const [label, sizeBytes, totalBytes, writers] of [
     ["1 KiB", KIB, 5 * MIB, options.writers],
@@ -92,7 +127,7 @@ export async function sizes(options: BenchOptions, report: Report): Promise<void
 }
 
 /** Calls in flight, over 8 connections at the most. */
-export async function fanIn(options: BenchOptions, report: Report): Promise<void> {
+async function fanIn(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   for (const [writers, totalBytes] of [
     [1, 32 * MIB],
@@ -108,7 +143,7 @@ export async function fanIn(options: BenchOptions, report: Report): Promise<void
 }
 
 /** 256 calls in flight over few and many connections. */
-export async function connections(options: BenchOptions, report: Report): Promise<void> {
+async function connections(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   for (const count of [1, 16, 256]) {
     const over = { writers: 256, connections: count };
@@ -120,7 +155,7 @@ export async function connections(options: BenchOptions, report: Report): Promis
 }
 
 /** One connection over a line with a round trip of 20 ms. */
-export async function distance(options: BenchOptions, report: Report): Promise<void> {
+async function distance(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   await using proxy = await DelayingProxy.start(bench.endpoint, DISTANCE_MS);
   const far = { endpoint: proxy.endpoint, connections: 1 };
@@ -135,6 +170,16 @@ export async function distance(options: BenchOptions, report: Report): Promise<v
   await bench.stop();
 }
 
+/** GET over HTTP/1.1. The cache routes of other tools belong here, once there are some. */
+async function http(options: BenchOptions, report: Report): Promise<void> {
+  await using bench = await ServerBench.start(options, report);
+  const load = { endpoint: bench.endpoint, connections: options.writers, requests: 1000 * options.writers };
+  for (const path of ["/healthz", "/status"]) {
+    await bench.measureRun(`GET ${path} x${options.writers}`, () => measureHttp({ ...load, path }));
+  }
+  await bench.stop();
+}
+
 async function diskLimitRow(options: BenchOptions, threads: number): Promise<BenchRow> {
   const measurement = await measureDiskLimit({
     directory: options.directory,
@@ -145,5 +190,20 @@ async function diskLimitRow(options: BenchOptions, threads: number): Promise<Ben
   });
   const group = Math.max(1, Math.floor(options.writers / threads));
   const scenario = `disk limit, ${threads} x ${group} records`;
-  return { scenario, transport: "-", durability: "fdatasync", itemsPerOperation: 1, ...measurement };
+  return { scenario, system: "-", durability: "fdatasync", itemsPerOperation: 1, ...measurement };
 }
+
+export const SCENARIOS = {
+  replay,
+  uploads: uploadsAndReads,
+  mix: uploadMix,
+  actions,
+  find: findMissing,
+  "find-huge": findMissingHuge,
+  batches,
+  sizes,
+  "fan-in": fanIn,
+  connections,
+  distance,
+  http,
+} satisfies Record<ScenarioName, Scenario>;

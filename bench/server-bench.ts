@@ -1,11 +1,11 @@
 import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
-import { ServerProcess } from "../test/support/server-process.ts";
 import type { BenchOptions, Report } from "./bench-options.ts";
 import type { SizeClass } from "./blob-plan.ts";
 import { onCpus } from "./cpu-pinning.ts";
-import { LoadGenerator, type LoadOperation } from "./load-generator.ts";
+import { LoadGenerator, type LoadMeasurement, type LoadOperation, type LoadOrder } from "./load-generator.ts";
 import { ProcessMeter } from "./process-meter.ts";
+import type { RunningSystem } from "./systems/system.ts";
 
 /**
  * A fresh server, and rows of what is measured on it. Its files stay until the whole bench ends: blocks that were just
@@ -13,10 +13,10 @@ import { ProcessMeter } from "./process-meter.ts";
  */
 export class ServerBench implements AsyncDisposable {
   readonly #options: BenchOptions;
-  readonly #server: ServerProcess;
+  readonly #server: RunningSystem;
   readonly #report: Report;
 
-  private constructor(options: BenchOptions, server: ServerProcess, report: Report) {
+  private constructor(options: BenchOptions, server: RunningSystem, report: Report) {
     this.#options = options;
     this.#server = server;
     this.#report = report;
@@ -24,12 +24,9 @@ export class ServerBench implements AsyncDisposable {
 
   static async start(options: BenchOptions, report: Report): Promise<ServerBench> {
     const directory = mkdtempSync(join(options.directory, "server-"));
-    const server = await ServerProcess.start({
+    const server = await options.system.start({
       directory,
-      durability: options.durability,
-      // Room for everything: nothing is to be retired while uploads are measured.
-      maxSize: `${Math.ceil((2 * (options.runBytes + options.mixBytes)) / 2 ** 30) + 4}GiB`,
-      extraArguments: ["--grpc-transport", options.transport],
+      maxBytes: (Math.ceil((2 * (options.runBytes + options.mixBytes)) / 2 ** 30) + 4) * 2 ** 30,
       wrapper: onCpus(options.serverCpus),
     });
     return new ServerBench(options, server, report);
@@ -50,25 +47,37 @@ export class ServerBench implements AsyncDisposable {
     return await LoadGenerator.start({ endpoint, classes, bytes, concurrency: writers, connections }, threads);
   }
 
+  /** A row of calls; uploads to a server of files have none: the files are put there. */
   async measure(
     scenario: string,
     load: LoadGenerator,
     operation: LoadOperation,
-    order: { batchBlobs?: number; passes?: number } = {},
+    order: Partial<LoadOrder> = {},
   ): Promise<void> {
+    const directory = this.#server.documentRoot;
+    if (directory === undefined) {
+      await this.measureRun(scenario, () => load.run(operation, order), order.batchBlobs);
+    } else if (operation === "upload") await load.run("fileWrite", { directory });
+    else if (operation === "readBack") await this.measureRun(scenario, () => load.run("fileRead", order));
+    else throw new RangeError(`${scenario} cannot be had from files`);
+  }
+
+  /** A row of whatever `run` does to the server. */
+  async measureRun(scenario: string, run: () => Promise<LoadMeasurement>, itemsPerOperation = 1): Promise<void> {
     using meter = new ProcessMeter(this.#server.pid);
     const serverRssIdleMib = meter.rssPeakMib;
-    const measurement = await load.run(operation, order);
-    const { cpuSeconds: serverCpuSeconds, rssPeakMib: serverRssPeakMib } = meter;
-    const { transport, durability } = this.#options;
-    const server = { serverCpuSeconds, serverRssPeakMib, serverRssIdleMib };
+    const measurement = await run();
+    const { cpuSeconds, threadCpuSeconds, rssPeakMib } = meter;
     this.#report({
       scenario,
-      transport,
-      durability,
-      itemsPerOperation: order.batchBlobs ?? 1,
+      system: this.#options.system.name,
+      durability: this.#options.system.durability,
+      itemsPerOperation,
       ...measurement,
-      ...server,
+      serverCpuSeconds: cpuSeconds,
+      serverThreadCpuSeconds: threadCpuSeconds,
+      serverRssPeakMib: rssPeakMib,
+      serverRssIdleMib,
     });
   }
 

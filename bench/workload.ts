@@ -1,5 +1,6 @@
 import type { BlobPlan } from "./blob-plan.ts";
 import type { GrpcConnection } from "./grpc-connection.ts";
+import type { LoadOrder } from "./load-generator.ts";
 
 /** Calls by number; each fails where the answer is not the one that is due. */
 export interface Workload {
@@ -9,8 +10,8 @@ export interface Workload {
   readonly call: (connection: GrpcConnection, number: number) => Promise<void>;
 }
 
-/** Prepares the calls of a plan. @param batchBlobs in one call, where a call takes more than one. */
-export type WorkloadMaker = (plan: BlobPlan, batchBlobs: number) => Workload;
+/** Prepares the calls of a plan. */
+export type WorkloadMaker = (plan: BlobPlan, order: LoadOrder) => Workload;
 
 /** One response in so many is compared byte by byte; of each one the length and the end are. */
 export const COMPARE_ONE_IN = 16;

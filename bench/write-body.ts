@@ -50,17 +50,32 @@ export class WriteBodyTemplate {
   }
 }
 
+/** The body for one blob, whatever its size; nothing is shared but the content itself. */
+export function wholeWriteBody(content: Buffer, hash: string): MessageParts[] {
+  const messages: MessageParts[] = [];
+  for (let offset = 0; offset < content.length; offset += MESSAGE_DATA_BYTES) {
+    const data = content.subarray(offset, offset + MESSAGE_DATA_BYTES);
+    messages.push([encodeHead(content.length, offset, data.length, randomUUID(), hash), data]);
+  }
+  return messages;
+}
+
 /** @returns the first message as its head and its data, others as one part; the last without the stamp at its end. */
 function encodeWriteRequest(content: Buffer, offset: number): Buffer[] {
   const data = content.subarray(offset, offset + MESSAGE_DATA_BYTES);
+  const head = encodeHead(content.length, offset, data.length, UUID_PLACEHOLDER, HASH_PLACEHOLDER);
   const isLast = offset + data.length === content.length;
-  const name = `uploads/${UUID_PLACEHOLDER}/blobs/${HASH_PLACEHOLDER}/${content.length}`;
-  const fields = Buffer.concat([
-    offset === 0 ? bytesField(1, Buffer.from(name)) : varintField(2, offset),
-    isLast ? varintField(3, 1) : Buffer.alloc(0),
-    bytesFieldHead(10, data.length),
-  ]);
-  const head = Buffer.concat([grpcPrefix(fields.length + data.length), fields]);
   const shared = isLast ? data.subarray(0, -STAMP_BYTES) : data;
   return offset === 0 ? [head, shared] : [Buffer.concat([head, shared])];
+}
+
+/** All of a WriteRequest but its data, with its prefix. */
+function encodeHead(blobBytes: number, offset: number, dataBytes: number, uuid: string, hash: string): Buffer {
+  const isLast = offset + dataBytes === blobBytes;
+  const fields = Buffer.concat([
+    offset === 0 ? bytesField(1, Buffer.from(`uploads/${uuid}/blobs/${hash}/${blobBytes}`)) : varintField(2, offset),
+    isLast ? varintField(3, 1) : Buffer.alloc(0),
+    bytesFieldHead(10, dataBytes),
+  ]);
+  return Buffer.concat([grpcPrefix(fields.length + dataBytes), fields]);
 }

@@ -19,7 +19,7 @@ import { HeaderBlockAssembler } from "../../src/http2/header-block-assembler.ts"
 import { HpackDecoder } from "../../src/http2/hpack/hpack-decoder.ts";
 import { OutputBuffer } from "../../src/http2/output-buffer.ts";
 import { encodeSettings, PeerSettings, SETTING } from "../../src/http2/settings.ts";
-import { ClientStream, type ResponseSink } from "./client-stream.ts";
+import { ClientStream, type ExpectedField, type ResponseSink } from "./client-stream.ts";
 import { RequestBody, type MessageParts } from "./request-body.ts";
 import { SendScheduler } from "./send-scheduler.ts";
 
@@ -89,14 +89,14 @@ export class ClientConnection implements AsyncDisposable {
     return connection;
   }
 
-  /** @throws where the call ends with another `grpc-status` than the expected one, or what the sink has thrown. */
+  /** @throws where the call does not end with the expected field, or what the sink has thrown. */
   request(
     headerBlock: Buffer,
     messages: readonly MessageParts[],
     sink: ResponseSink,
-    expectedStatus: string,
+    expected: ExpectedField,
   ): Promise<void> {
-    const stream = new ClientStream(headerBlock, new RequestBody(messages), sink, expectedStatus);
+    const stream = new ClientStream(headerBlock, new RequestBody(messages), sink, expected);
     if (this.#failure !== undefined) stream.fail(this.#failure);
     else if (this.#streams.size >= this.#streamsMax) this.#waiting.push(stream);
     else this.#open(stream);
@@ -126,7 +126,8 @@ export class ClientConnection implements AsyncDisposable {
     stream.windowBytes = this.#settings.initialWindowBytes;
     this.#nextStreamId += 2;
     this.#streams.set(stream.id, stream);
-    this.#frame(FRAME.headers, FLAG.endHeaders, stream.id, stream.headerBlock);
+    const flags = stream.body.done ? FLAG.endHeaders | FLAG.endStream : FLAG.endHeaders;
+    this.#frame(FRAME.headers, flags, stream.id, stream.headerBlock);
     this.#scheduler.enqueue(stream);
     this.#flushSoon();
   }

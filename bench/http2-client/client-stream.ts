@@ -7,12 +7,18 @@ export interface ResponseSink {
   onData(chunk: Buffer, start: number, end: number): void;
 }
 
+/** A field of the last header block, such as `grpc-status`, and the value that says that all went well. */
+export interface ExpectedField {
+  readonly name: string;
+  readonly value: string;
+}
+
 /** A call on its way. */
 export class ClientStream {
   readonly body: RequestBody;
   readonly sink: ResponseSink;
   readonly headerBlock: Buffer;
-  readonly #expectedStatus: string;
+  readonly #expected: ExpectedField;
   readonly #settled = Promise.withResolvers<void>();
   /** 0 until it is opened. */
   id = 0;
@@ -21,14 +27,14 @@ export class ClientStream {
   isQueued = false;
   #last: HeaderFields | undefined;
 
-  constructor(headerBlock: Buffer, body: RequestBody, sink: ResponseSink, expectedStatus: string) {
+  constructor(headerBlock: Buffer, body: RequestBody, sink: ResponseSink, expected: ExpectedField) {
     this.headerBlock = headerBlock;
     this.body = body;
     this.sink = sink;
-    this.#expectedStatus = expectedStatus;
+    this.#expected = expected;
   }
 
-  /** Resolves when the response is complete. @throws where its status is another than the expected one. */
+  /** Resolves when the response is complete. @throws where the expected field is missing or has another value. */
   get finished(): Promise<void> {
     return this.#settled.promise;
   }
@@ -39,9 +45,10 @@ export class ClientStream {
 
   /** The peer has said all that it had to say. */
   end(): void {
-    const status = this.#last?.get("grpc-status");
-    if (status === this.#expectedStatus) this.#settled.resolve();
-    else this.fail(new Error(`grpc-status ${status ?? "missing"}: ${this.#last?.get("grpc-message") ?? ""}`));
+    const { name, value } = this.#expected;
+    const got = this.#last?.get(name);
+    if (got === value) this.#settled.resolve();
+    else this.fail(new Error(`${name} ${got ?? "missing"}: ${this.#last?.get("grpc-message") ?? ""}`));
   }
 
   fail(error: unknown): void {

@@ -13,6 +13,8 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const DISK_LIMIT_THREADS = [1, 2];
 const DISTANCE_MS = 20;
+/** Up to 1100 calls are in flight, and Bazel puts at most 100 on a connection. */
+const REPLAY_CONNECTIONS = 16;
 /** Uploaded before a measurement beside the disk's limit: a cache runs for weeks, and the disk has nothing to compile. */
 const WARM_UP_BYTES = 256 * MIB;
 
@@ -22,7 +24,7 @@ export type Scenario = (options: BenchOptions, report: Report) => Promise<void>;
 /** A recorded build that finds nothing and uploads all that it makes, and the next one, which finds everything. */
 async function replay(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
-  const build = { endpoint: bench.endpoint, connections: options.connections, recording: "bazel-tree.txt" };
+  const build = { endpoint: bench.endpoint, connections: REPLAY_CONNECTIONS, recording: "bazel-tree.txt" };
   for (const phase of ["cold", "warm"]) {
     const task: ReplayTask = { ...build, phase, seed: "kura" };
     const run = async () => measurementOf([await runWorker<LoadPhase>("replay-worker.ts", task)]);

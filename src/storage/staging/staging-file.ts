@@ -1,3 +1,4 @@
+import { copyBytes } from "../copy-bytes.ts";
 import { type FileSystem, writeFullyAsync } from "../file-system.ts";
 
 /**
@@ -65,7 +66,7 @@ export class StagingFile {
 
   private fill(chunk: Uint8Array): void {
     const take = Math.min(this.filling.length - this.filled, chunk.byteLength);
-    this.filling.set(take === chunk.byteLength ? chunk : chunk.subarray(0, take), this.filled);
+    copyBytes(chunk, this.filling, this.filled, take);
     this.filled += take;
     if (this.filled < this.filling.length) return;
     this.flush();

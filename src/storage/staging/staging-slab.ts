@@ -11,7 +11,7 @@ const PROMISED_SHARE_MAX = 0.5;
 export class StagingSlab {
   readonly buffer: SharedArrayBuffer;
   readonly blockBytes: number;
-  private readonly bytes: Uint8Array;
+  private readonly bytes: Buffer;
   private readonly free: number[];
   readonly blockCount: number;
   private promisedBytes = 0;
@@ -20,7 +20,7 @@ export class StagingSlab {
     this.blockBytes = blockBytes;
     this.blockCount = Math.max(1, Math.floor(totalBytes / blockBytes));
     this.buffer = new SharedArrayBuffer(this.blockCount * blockBytes);
-    this.bytes = new Uint8Array(this.buffer);
+    this.bytes = Buffer.from(this.buffer);
     // Low numbers on top: blocks in use stay few and warm.
     this.free = Array.from({ length: this.blockCount }, (_, i) => this.blockCount - 1 - i);
   }
@@ -53,7 +53,7 @@ export class StagingSlab {
     this.free.push(...blocks);
   }
 
-  view(block: number): Uint8Array {
+  view(block: number): Buffer {
     return this.bytes.subarray(block * this.blockBytes, (block + 1) * this.blockBytes);
   }
 }

@@ -7,6 +7,12 @@ export type BlobContent = EntryContent;
 /** A blob being uploaded; see {@link StagedEntry}. */
 export type StagedBlob = StagedEntry;
 
+/** A small blob to be stored. */
+export interface BlobPut {
+  readonly digest: Digest;
+  readonly bytes: Uint8Array;
+}
+
 /**
  * The content-addressable store as the edges see it. A blob is whole or absent (I1). Behaviours are added by
  * decorators, each in a file of its own, stacked in `server.ts`.
@@ -27,4 +33,6 @@ export interface BlobStore {
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob;
   /** Stores a small blob in one step. @throws {CacheError} invalid_argument where hash or size differ. */
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
+  /** Stores many. @returns for each of them what `put` would throw, or undefined. Never rejects. */
+  putAll(puts: readonly BlobPut[]): Promise<unknown[]>;
 }

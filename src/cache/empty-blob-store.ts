@@ -1,4 +1,4 @@
-import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore, StagedBlob } from "./blob-store.ts";
 import { CacheError } from "./cache-error.ts";
 import type { DigestList } from "./digest-list.ts";
 import { type Digest, isEmptyDigest } from "./digest.ts";
@@ -44,6 +44,12 @@ export class EmptyBlobStore implements BlobStore {
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     if (!isEmptyDigest(digest)) return this.#inner.put(digest, bytes);
     refuseBytes(bytes);
+  }
+
+  async putAll(puts: readonly BlobPut[]): Promise<unknown[]> {
+    if (!puts.some(({ digest }) => isEmptyDigest(digest))) return this.#inner.putAll(puts);
+    const settled = await Promise.allSettled(puts.map(({ digest, bytes }) => this.put(digest, bytes)));
+    return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
   }
 }
 

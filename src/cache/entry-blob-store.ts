@@ -1,4 +1,4 @@
-import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore, StagedBlob } from "./blob-store.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
 import { casKey, casSpace } from "./entry-key.ts";
@@ -53,5 +53,9 @@ export class EntryBlobStore implements BlobStore {
 
   put(digest: Digest, bytes: Uint8Array): Promise<void> {
     return this.#entries.put(casKey(digest), bytes);
+  }
+
+  putAll(puts: readonly BlobPut[]): Promise<unknown[]> {
+    return this.#entries.putAll(puts.map(({ digest, bytes }) => ({ key: casKey(digest), bytes })));
   }
 }

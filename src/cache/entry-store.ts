@@ -57,6 +57,12 @@ export interface StageOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A small value to be stored. */
+export interface EntryPut {
+  readonly key: EntryKey;
+  readonly bytes: Uint8Array;
+}
+
 /** The interface of an engine: entries under keys, whole or absent. */
 export interface EntryStore {
   /** Whether the entry is visible now. Renews nothing. */
@@ -76,4 +82,6 @@ export interface EntryStore {
   stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry> | StagedEntry;
   /** Stores a small value in one step; replaces the one before where the space is not content-addressed. */
   put(key: EntryKey, bytes: Uint8Array): Promise<void>;
+  /** Stores many, in any order. @returns for each of them why it is not stored, or undefined. Never rejects. */
+  putAll(puts: readonly EntryPut[]): Promise<unknown[]>;
 }

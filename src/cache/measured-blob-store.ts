@@ -1,4 +1,4 @@
-import type { BlobContent, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore, StagedBlob } from "./blob-store.ts";
 import type { CacheMeter } from "./cache-meter.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
@@ -46,6 +46,14 @@ export class MeasuredBlobStore implements BlobStore {
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     await this.#inner.put(digest, bytes);
     this.#meter.countBytes("cas", "written", bytes.length);
+  }
+
+  async putAll(puts: readonly BlobPut[]): Promise<unknown[]> {
+    const failures = await this.#inner.putAll(puts);
+    let writtenBytes = 0;
+    for (const [i, { bytes }] of puts.entries()) if (failures[i] === undefined) writtenBytes += bytes.length;
+    this.#meter.countBytes("cas", "written", writtenBytes);
+    return failures;
   }
 
   #counted(content: BlobContent | undefined, range: ByteRange | undefined): BlobContent | undefined {

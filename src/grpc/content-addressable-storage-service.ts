@@ -1,4 +1,4 @@
-import type { BlobStore } from "../cache/blob-store.ts";
+import type { BlobPut, BlobStore } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { type DigestFunctionName, digestToString } from "../cache/digest.ts";
 import { nextTurn, slices } from "../cache/turns.ts";
@@ -36,7 +36,7 @@ export interface ContentAddressableStorageOptions {
 
 /** Digests looked up before other calls get a turn. */
 const FIND_MISSING_SLICE = 1000;
-/** Blobs of one batch call that are read or written at the same time: they share group commits. */
+/** Blobs of one batch call that are read at the same time. */
 const BATCH_CONCURRENCY = 256;
 
 const OK: Status = { code: GRPC_STATUS.ok, message: "", details: [] };
@@ -82,11 +82,23 @@ export class ContentAddressableStorageService {
     const fn = requestDigestFunction(request.digest_function);
     const totalBytes = request.requests.reduce((total, { data }) => total + data.length, 0);
     this.#checkTotal("requests.data", totalBytes);
-    const responses = await inSlices(request.requests, async (entry, index) => ({
-      digest: entry.digest,
-      status: await this.#statusOf(() => this.#update(entry, `requests[${index}]`, fn)),
-    }));
-    return { responses };
+    const statuses: (Status | undefined)[] = request.requests.map(() => undefined);
+    const puts: BlobPut[] = [];
+    const positions: number[] = [];
+    for (const [position, entry] of request.requests.entries()) {
+      try {
+        puts.push(checkedPut(entry, `requests[${position}]`, fn));
+        positions.push(position);
+      } catch (error) {
+        statuses[position] = statusOfError(error, this.#reportFault);
+      }
+    }
+    for (const [i, failure] of (await this.#blobs.putAll(puts)).entries()) {
+      if (failure !== undefined) statuses[positions[i]!] = statusOfError(failure, this.#reportFault);
+    }
+    return {
+      responses: request.requests.map(({ digest }, position) => ({ digest, status: statuses[position] ?? OK })),
+    };
   }
 
   async batchReadBlobs(request: BatchReadBlobsRequest): Promise<BatchReadBlobsResponse> {
@@ -105,20 +117,6 @@ export class ContentAddressableStorageService {
       "invalid_argument",
       `${field}: expected at most ${this.#batchBytesMax} bytes of blobs in all, got ${totalBytes}`,
     );
-  }
-
-  async #update(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName): Promise<void> {
-    const digest = requestDigest(`${field}.digest`, entry.digest, fn);
-    if (entry.compressor !== COMPRESSORS.identity) {
-      throw new CacheError("invalid_argument", `${field}.compressor: expected 0 (identity), got ${entry.compressor}`);
-    }
-    if (entry.data.length !== digest.sizeBytes) {
-      throw new CacheError(
-        "invalid_argument",
-        `${field}.data: expected ${digest.sizeBytes} bytes, got ${entry.data.length}`,
-      );
-    }
-    await this.#blobs.put(digest, entry.data);
   }
 
   async #read(digest: DigestMessage, field: string, fn: DigestFunctionName): Promise<BatchReadBlobsResponseEntry> {
@@ -146,6 +144,21 @@ export class ContentAddressableStorageService {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+
+/** @throws {CacheError} invalid_argument naming what is wrong with the entry. */
+function checkedPut(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName): BlobPut {
+  const digest = requestDigest(`${field}.digest`, entry.digest, fn);
+  if (entry.compressor !== COMPRESSORS.identity) {
+    throw new CacheError("invalid_argument", `${field}.compressor: expected 0 (identity), got ${entry.compressor}`);
+  }
+  if (entry.data.length !== digest.sizeBytes) {
+    throw new CacheError(
+      "invalid_argument",
+      `${field}.data: expected ${digest.sizeBytes} bytes, got ${entry.data.length}`,
+    );
+  }
+  return { digest, bytes: entry.data };
+}
 
 async function inSlices<T, R>(items: readonly T[], action: (item: T, index: number) => Promise<R>): Promise<R[]> {
   const results: R[] = [];

@@ -7,7 +7,7 @@ import {
 } from "@grpc/proto-loader";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Encodable, RetryInfo, Status } from "./google-messages.ts";
-import type { ActionResult, Directory, RequestMetadata, Tree } from "./messages.ts";
+import type { ActionResult, BatchUpdateBlobsResponse, Directory, RequestMetadata, Tree } from "./messages.ts";
 
 const PROTO_DIRECTORY = fileURLToPath(new URL("../../proto/", import.meta.url));
 
@@ -57,6 +57,9 @@ function messageCodec<Message>(name: string): MessageCodec<Message> {
 }
 
 export const actionResultCodec = messageCodec<ActionResult>("build.bazel.remote.execution.v2.ActionResult");
+export const batchUpdateBlobsResponseCodec = messageCodec<BatchUpdateBlobsResponse>(
+  "build.bazel.remote.execution.v2.BatchUpdateBlobsResponse",
+);
 export const directoryCodec = messageCodec<Directory>("build.bazel.remote.execution.v2.Directory");
 export const requestMetadataCodec = messageCodec<RequestMetadata>("build.bazel.remote.execution.v2.RequestMetadata");
 export const retryInfoCodec = messageCodec<RetryInfo>("google.rpc.RetryInfo");

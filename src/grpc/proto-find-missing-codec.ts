@@ -5,6 +5,7 @@
 import type { DigestFunctionName } from "../cache/digest.ts";
 import { DigestList } from "../cache/digest-list.ts";
 import type { Digest, DigestFunctionNumber, FindMissingBlobsResponse } from "./messages.ts";
+import { DIGEST_HASH, DIGEST_SIZE, digestFieldBytes, readDigest, writeDigestField } from "./proto-digest-codec.ts";
 import { asciiText, ProtoWireReader, WIRE_TYPES } from "./proto-wire-reader.ts";
 import { requestDigest } from "./request-digest.ts";
 
@@ -12,9 +13,6 @@ const INSTANCE_NAME = (1 << 3) | WIRE_TYPES.lengthDelimited;
 const BLOB_DIGESTS = (2 << 3) | WIRE_TYPES.lengthDelimited;
 const DIGEST_FUNCTION = (3 << 3) | WIRE_TYPES.varint;
 const MISSING_BLOB_DIGESTS = (2 << 3) | WIRE_TYPES.lengthDelimited;
-const DIGEST_HASH = (1 << 3) | WIRE_TYPES.lengthDelimited;
-const DIGEST_SIZE = (2 << 3) | WIRE_TYPES.varint;
-const VARINT_BYTES_MAX = 10;
 
 export interface FindMissingBlobsRequest {
   instance_name: string;
@@ -116,56 +114,12 @@ export function decodeFindMissingBlobsRequest(bytes: Buffer): FindMissingBlobsRe
   return request;
 }
 
-function readDigest(bytes: Buffer, start: number, end: number): Digest {
-  const reader = new ProtoWireReader(bytes.subarray(start, end));
-  const digest: Digest = { hash: "", size_bytes: 0 };
-  while (!reader.atEnd) {
-    const tag = reader.tag();
-    if (tag === DIGEST_HASH) digest.hash = reader.asciiString();
-    else if (tag === DIGEST_SIZE) digest.size_bytes = reader.int64();
-    else reader.skipUnknown(tag, [1, 2]);
-  }
-  return digest;
-}
-
 /** Hashes are ASCII: digests that are sent have been checked. */
 export function encodeFindMissingBlobsResponse({ missing_blob_digests: digests }: FindMissingBlobsResponse): Buffer {
-  let bytesMax = 0;
-  for (const { hash } of digests) bytesMax += 2 * (1 + VARINT_BYTES_MAX) + 1 + VARINT_BYTES_MAX + hash.length;
-  const bytes = Buffer.allocUnsafe(bytesMax);
+  let byteCount = 0;
+  for (const digest of digests) byteCount += digestFieldBytes(digest);
+  const bytes = Buffer.allocUnsafe(byteCount);
   let at = 0;
-  for (const { hash, size_bytes } of digests) {
-    const hashBytes = hash === "" ? 0 : 1 + varintBytes(hash.length) + hash.length;
-    const sizeBytes = size_bytes === 0 ? 0 : 1 + varintBytes(size_bytes);
-    bytes[at++] = MISSING_BLOB_DIGESTS;
-    at = writeVarint(bytes, at, hashBytes + sizeBytes);
-    if (hashBytes > 0) {
-      bytes[at++] = DIGEST_HASH;
-      at = writeVarint(bytes, at, hash.length);
-      at += bytes.write(hash, at, "latin1");
-    }
-    if (sizeBytes > 0) {
-      bytes[at++] = DIGEST_SIZE;
-      at = writeVarint(bytes, at, size_bytes);
-    }
-  }
-  return bytes.subarray(0, at);
-}
-
-/** @param value from 0 to 2^53. */
-function writeVarint(bytes: Buffer, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes[at++] = (rest % 0x80) | 0x80;
-    rest = Math.floor(rest / 0x80);
-  }
-  bytes[at++] = rest;
-  return at;
-}
-
-function varintBytes(value: number): number {
-  let count = 1;
-  for (let rest = Math.floor(value / 0x80); rest > 0; rest = Math.floor(rest / 0x80)) count++;
-  return count;
+  for (const digest of digests) at = writeDigestField(bytes, at, MISSING_BLOB_DIGESTS, digest);
+  return bytes;
 }

@@ -27,6 +27,7 @@ import {
   readResponsePieces,
   WriteRequestParts,
 } from "./proto-byte-stream-codec.ts";
+import { decodeBatchUpdateBlobsRequest, encodeBatchUpdateBlobsResponse } from "./proto-batch-update-codec.ts";
 import {
   decodeFindMissingBlobsRequest,
   encodeFindMissingBlobsResponse,
@@ -102,6 +103,10 @@ const FAST_CODECS: Record<string, Partial<MethodDefinition<unknown, unknown>>> =
   "/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs": {
     decodeRequest: decodeFindMissingBlobsRequest,
     encodeResponse: encodeFindMissingBlobsResponse as (response: unknown) => Buffer,
+  },
+  "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchUpdateBlobs": {
+    decodeRequest: decodeBatchUpdateBlobsRequest,
+    encodeResponse: encodeBatchUpdateBlobsResponse as (response: unknown) => Buffer,
   },
   "/google.bytestream.ByteStream/Write": {
     decodeRequest: decodeWriteRequest,

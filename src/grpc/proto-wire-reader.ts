@@ -40,6 +40,11 @@ export class ProtoWireReader {
     this.#position = end;
   }
 
+  /** Asserts that the fields that were read of a message end where it does. */
+  leave(end: number): void {
+    if (this.#position !== end) throw new RangeError(`a message that ends at byte ${end} has a field beyond it`);
+  }
+
   /** The next field's `number << 3 | wire type`. */
   tag(): number {
     const tag = this.#uint32();

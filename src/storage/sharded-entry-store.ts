@@ -1,7 +1,7 @@
 import { keyBytes } from "../cache/key-words.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryKey } from "../cache/entry-key.ts";
-import type { ByteRange, EntryContent, EntryStore, StagedEntry, StageOptions } from "../cache/entry-store.ts";
+import type { ByteRange, EntryContent, EntryPut, EntryStore, StagedEntry, StageOptions } from "../cache/entry-store.ts";
 import type { Clock } from "../clock.ts";
 import type { EngineOptions, EngineSizes } from "./engine-options.ts";
 import type { DiskLedger } from "./disk-ledger.ts";
@@ -21,6 +21,7 @@ import type { PinnedSegment, SegmentReaders } from "./segment/segment-readers.ts
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import { SHARD_STATS, type ShardStatName, type ShardStatsSnapshot } from "./shard/shard-stats.ts";
 import type { SupervisedShard } from "./shard/supervised-shard.ts";
+import { StagedBatch } from "./staging/staged-batch.ts";
 import { StagedUpload, type StagingContext } from "./staging/staged-upload.ts";
 
 /** The parts that `openEngine` puts together. */
@@ -192,17 +193,12 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
 
   stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> | StagedEntry {
     const sizeBytes = key.sizeBytes ?? options.sizeBytes;
-    this.assertWritable();
-    if (sizeBytes !== undefined && sizeBytes > this.entryBytesMax) {
-      throw new CacheError("invalid_argument", `size: expected at most ${this.entryBytesMax} bytes, got ${sizeBytes}`);
-    }
+    this.assertStorable(key, sizeBytes);
     return StagedUpload.start(this.parts.staging, this.shardOf(key), key, sizeBytes, options.signal);
   }
 
   async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
-    if (key.sizeBytes !== undefined && key.sizeBytes !== bytes.byteLength) {
-      throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${bytes.byteLength}`);
-    }
+    this.assertStorable(key, bytes.byteLength);
     const upload = await this.stage(key, { sizeBytes: bytes.byteLength });
     try {
       await upload.write(bytes);
@@ -211,6 +207,35 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
       throw error;
     }
     await upload.commit();
+  }
+
+  async putAll(puts: readonly EntryPut[]): Promise<unknown[]> {
+    const failures: unknown[] = puts.map(() => undefined);
+    const positionsOfShard = this.parts.shards.map((): number[] => []);
+    for (const [position, { key, bytes }] of puts.entries()) {
+      try {
+        this.assertStorable(key, bytes.byteLength);
+        positionsOfShard[shardOfKey(key.words, positionsOfShard.length)]!.push(position);
+      } catch (error) {
+        failures[position] = error;
+      }
+    }
+    const puttingTogether = positionsOfShard.map(async (positions, shardIndex) => {
+      const together = positions.map((position) => puts[position]!);
+      const outcomes = await this.putTogether(this.shardAt(shardIndex), together);
+      for (const [i, position] of positions.entries()) failures[position] = outcomes[i];
+    });
+    await Promise.all(puttingTogether);
+    return failures;
+  }
+
+  private async putTogether(shard: SupervisedShard, puts: readonly EntryPut[]): Promise<unknown[]> {
+    if (puts.length === 0) return [];
+    const batch = StagedBatch.tryStage(this.parts.staging, shard, puts);
+    if (batch !== undefined) return batch.commit();
+    // One by one they find room, or wait for it.
+    const settled = await Promise.allSettled(puts.map(({ key, bytes }) => this.put(key, bytes)));
+    return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
   }
 
   stats(): EngineStats {
@@ -337,6 +362,18 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     if (shard === undefined)
       throw new RangeError(`shard: expected below ${this.parts.shards.length}, got ${shardIndex}`);
     return shard;
+  }
+
+  /** @param sizeBytes of the value, where it is known. */
+  private assertStorable(key: EntryKey, sizeBytes: number | undefined): void {
+    this.assertWritable();
+    if (sizeBytes === undefined) return;
+    if (key.sizeBytes !== undefined && key.sizeBytes !== sizeBytes) {
+      throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${sizeBytes}`);
+    }
+    if (sizeBytes > this.entryBytesMax) {
+      throw new CacheError("invalid_argument", `size: expected at most ${this.entryBytesMax} bytes, got ${sizeBytes}`);
+    }
   }
 
   private assertWritable(): void {

@@ -116,6 +116,25 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
       await expect(staged.commit()).rejects.toBeInstanceOf(CacheError);
     });
 
+    test("putAll stores what is right and says of each other what is wrong with it", async () => {
+      const sizes = Array.from<number>({ length: 300 }).fill(500);
+      const contents = randomContents(random, [0, ...sizes, 40_000, 100_000]);
+      const wrong = new Set([1, 17, 301, 302]);
+      const puts = contents.map(({ digest, bytes }, i) => ({
+        digest,
+        bytes: wrong.has(i) ? random.bytes(bytes.length) : bytes,
+      }));
+      puts.push({ digest: contents[5]!.digest, bytes: contents[5]!.bytes.subarray(1) });
+      puts.push({ digest: contents[6]!.digest, bytes: contents[6]!.bytes });
+      const failures = await store.putAll(puts);
+      const codes = failures.map((failure) => (failure as CacheError | undefined)?.code);
+      const expected = puts.map((_, i) => (wrong.has(i) || i === contents.length ? "invalid_argument" : undefined));
+      expect(codes).toEqual(expected);
+      for (const [i, content] of contents.entries())
+        await (wrong.has(i) ? expectAbsent(content) : expectStored(content));
+      expect(await store.putAll([])).toEqual([]);
+    });
+
     test("many uploads at once, each read back as soon as it is acknowledged", async () => {
       const sizes = Array.from({ length: RACING_UPLOADS }, () => random.pick(EDGE_SIZES.slice(0, -1)));
       const contents = randomContents(random, sizes);

@@ -180,7 +180,7 @@ describe("BatchUpdateBlobs", () => {
 
   test("reports a fault of the store and tells the client a reference only", async () => {
     const { service, faults, blobs } = fixture();
-    blobs.put = () => Promise.reject(new Error("/secret/path"));
+    blobs.putAll = () => Promise.resolve([new Error("/secret/path")]);
     const { responses } = await service.batchUpdateBlobs({ ...common, requests: [entryOf(randomContent(random, 5))] });
     expect(responses[0]?.status?.code).toBe(13);
     expect(responses[0]?.status?.message).not.toContain("secret");
@@ -189,7 +189,7 @@ describe("BatchUpdateBlobs", () => {
 
   test("says of each blob when a retry may succeed", async () => {
     const { update, blobs } = fixture();
-    blobs.put = () => Promise.reject(new CacheError("storage_full", "no space", { retryAfterMs: 1000 }));
+    blobs.putAll = () => Promise.resolve([new CacheError("storage_full", "no space", { retryAfterMs: 1000 })]);
     const [response] = await update([entryOf(randomContent(random, 5))]);
     expect(response?.status?.code).toBe(8);
     expect(response?.status?.details).toHaveLength(1);

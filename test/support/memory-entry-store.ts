@@ -2,7 +2,14 @@ import { keyBytes } from "../../src/cache/key-words.ts";
 import { hash } from "node:crypto";
 import { CacheError } from "../../src/cache/cache-error.ts";
 import { type EntryKey, isContentAddressed } from "../../src/cache/entry-key.ts";
-import type { ByteRange, EntryContent, EntryStore, StageOptions, StagedEntry } from "../../src/cache/entry-store.ts";
+import type {
+  ByteRange,
+  EntryContent,
+  EntryPut,
+  EntryStore,
+  StageOptions,
+  StagedEntry,
+} from "../../src/cache/entry-store.ts";
 
 export interface MemoryEntryStoreOptions {
   /** Size of the chunks in which content is iterated. */
@@ -88,6 +95,11 @@ export class MemoryEntryStore implements EntryStore {
 
   async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
     await this.publish(key, Uint8Array.from(bytes));
+  }
+
+  async putAll(puts: readonly EntryPut[]): Promise<unknown[]> {
+    const settled = await Promise.allSettled(puts.map(({ key, bytes }) => this.put(key, bytes)));
+    return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
   }
 
   /** For the staged entries only. */

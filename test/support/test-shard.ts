@@ -235,7 +235,7 @@ export class TestShard {
       this.#slab.view(block).set(bytes.subarray(at, at + this.#slab.blockBytes));
       blocks.push(block);
     }
-    return { kind: "slab", blocks };
+    return { kind: "slab", blocks, start: 0 };
   }
 }
 

@@ -106,11 +106,16 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
 }
 
 export function encodeRecordHeader(record: RecordHeader, nonce: number): Buffer {
-  const bytes = Buffer.alloc(RECORD_HEADER_BYTES);
+  return encodeRecordHeaderInto(Buffer.alloc(RECORD_HEADER_BYTES), record, nonce);
+}
+
+/** @param bytes RECORD_HEADER_BYTES of them, of any contents. */
+export function encodeRecordHeaderInto(bytes: Buffer, record: RecordHeader, nonce: number): Buffer {
   bytes.writeUInt32LE(RECORD_MAGIC, 0);
   bytes[4] = FORMAT_VERSION;
   bytes[5] = record.space;
   bytes[6] = record.encoding;
+  bytes[7] = 0;
   writeUint64(bytes, record.sequence, 8);
   writeUint64(bytes, record.writtenAtMs, 16);
   writeUint64(bytes, record.sizeBytes, 24);
@@ -182,8 +187,13 @@ export class ChunkChecksums {
 
   /** The record's trailer, padding included. */
   trailer(storedBytes: number): Buffer {
+    return this.trailerInto(Buffer.alloc(recordTrailerBytes(storedBytes)));
+  }
+
+  /** @param bytes as many as the trailer has, of any contents. */
+  trailerInto(bytes: Buffer): Buffer {
     if (this.bytesInChunk > 0 || this.finished.length === 0) this.endChunk();
-    const bytes = Buffer.alloc(recordTrailerBytes(storedBytes));
+    bytes.fill(0, this.finished.length * 4);
     for (const [chunk, crc] of this.finished.entries()) bytes.writeUInt32LE(crc, chunk * 4);
     return bytes;
   }

@@ -1,15 +1,18 @@
 import { keyWords } from "../../cache/key-words.ts";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
 import { contentHashOf } from "../content-hash.ts";
+import { copyBytes } from "../copy-bytes.ts";
 import { readFully, removeQuietly } from "../file-system.ts";
 import { type EntryLocation } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
   ChunkChecksums,
-  encodeRecordHeader,
+  encodeRecordHeaderInto,
   type PlacedRecord,
+  RECORD_HEADER_BYTES,
   recordBytes,
   recordFootprintBytes,
+  recordTrailerBytes,
 } from "../segment/segment-format.ts";
 import { ADOPTED_PAYLOAD_OFFSET, stagingFileBytes } from "./adoption.ts";
 import type { ShardContext } from "./shard-context.ts";
@@ -21,7 +24,7 @@ interface Verified {
   readonly position: number;
   readonly words: Int32Array;
   readonly payload: readonly Uint8Array[];
-  readonly trailer: Buffer;
+  readonly checksums: ChunkChecksums;
 }
 
 interface Appended {
@@ -30,6 +33,7 @@ interface Appended {
   readonly location: EntryLocation;
 }
 
+const COPIED_PAYLOAD_BYTES_MAX = 4096;
 /** Appended at once at the most; bounds the memory of a group whose bytes come from files. */
 const FLUSH_BYTES = 16 * 1024 * 1024;
 
@@ -130,7 +134,7 @@ export class PutGroup {
         return undefined;
       }
     }
-    return { position, words, payload, trailer: checksums.trailer(request.sizeBytes) };
+    return { position, words, payload, checksums };
   }
 
   private enqueue(verified: Verified, request: PutRequest): void {
@@ -161,14 +165,13 @@ export class PutGroup {
   private append(batch: readonly Verified[], bytes: number): void {
     const writer = this.segments.writer();
     const records: PlacedRecord[] = [];
-    const pieces: Uint8Array[] = [];
-    let offset = writer.endOffset;
-    for (const { position, payload, trailer } of batch) {
+    let { endOffset: offset } = writer;
+    for (const { position } of batch) {
       const record = this.recordOf(position, offset);
       records.push(record);
-      pieces.push(encodeRecordHeader(record, writer.identity.nonce), ...payload, trailer);
       offset += recordBytes(record.storedBytes);
     }
+    const pieces = recordPieces(records, batch, writer.identity.nonce);
     this.segments.append(records, pieces, bytes);
     for (const [i, { position, words }] of batch.entries()) {
       const record = records[i];
@@ -250,14 +253,53 @@ export class PutGroup {
   }
 }
 
+/**
+ * What is written for the records: their headers and trailers in one buffer, and with them payloads so small that a
+ * copy costs less than a piece of their own.
+ */
+function recordPieces(records: readonly PlacedRecord[], batch: readonly Verified[], nonce: number): Uint8Array[] {
+  const isCopied = ({ storedBytes }: PlacedRecord): boolean => storedBytes <= COPIED_PAYLOAD_BYTES_MAX;
+  let frameBytes = 0;
+  for (const record of records)
+    frameBytes += recordBytes(record.storedBytes) - (isCopied(record) ? 0 : record.storedBytes);
+  const frames = Buffer.allocUnsafe(frameBytes);
+  const pieces: Uint8Array[] = [];
+  let taken = 0;
+  let at = 0;
+  for (const [i, record] of records.entries()) {
+    const { payload, checksums } = batch[i]!;
+    encodeRecordHeaderInto(frames.subarray(at, at + RECORD_HEADER_BYTES), record, nonce);
+    at += RECORD_HEADER_BYTES;
+    if (isCopied(record)) {
+      for (const piece of payload) {
+        copyBytes(piece, frames, at);
+        at += piece.byteLength;
+      }
+    } else {
+      pieces.push(frames.subarray(taken, at), ...payload);
+      taken = at;
+    }
+    const trailerBytes = recordTrailerBytes(record.storedBytes);
+    checksums.trailerInto(frames.subarray(at, at + trailerBytes));
+    at += trailerBytes;
+  }
+  pieces.push(frames.subarray(taken, at));
+  return pieces;
+}
+
 /** The staged bytes: views of the slab, or the contents of the temp file. */
 function readStaged(context: ShardContext, request: PutRequest): Uint8Array[] {
   const { source, sizeBytes } = request;
   if (source.kind === "slab") {
     const { slab, slabBlockBytes } = context;
-    return source.blocks.map((block, i) => {
-      const start = block * slabBlockBytes;
-      return slab.subarray(start, start + Math.min(slabBlockBytes, sizeBytes - i * slabBlockBytes));
+    let from = source.start;
+    let left = sizeBytes;
+    return source.blocks.map((block) => {
+      const at = block * slabBlockBytes + from;
+      const piece = slab.subarray(at, at + Math.min(slabBlockBytes - from, left));
+      from = 0;
+      left -= piece.byteLength;
+      return piece;
     });
   }
   const { fileSystem } = context;

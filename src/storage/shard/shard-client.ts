@@ -1,5 +1,6 @@
 import { Piscina } from "piscina";
 import { CacheError } from "../../cache/cache-error.ts";
+import { decodeOutcomes, encodePuts } from "./put-message.ts";
 import type { PutOutcome, PutRequest, ShardMethodName, ShardMethods, ShardWorkerData } from "./shard-protocol.ts";
 import { SHARD_WORKER_URL } from "../worker-urls.ts";
 
@@ -98,13 +99,9 @@ class PiscinaShardClient implements ShardClient {
   private async sendGathered(): Promise<void> {
     const puts = this.gathered.splice(0);
     try {
-      const task = { method: "putMany", request: puts.map(({ request }) => request) };
-      const outcomes = (await this.pool.run(task)) as ShardMethods["putMany"]["response"];
-      for (const [i, { settle }] of puts.entries()) {
-        const outcome = outcomes[i];
-        if (outcome === undefined) settle.reject(new Error("put group: no outcome"));
-        else settle.resolve(outcome);
-      }
+      const task = { method: "putMany", request: encodePuts(puts.map(({ request }) => request)) };
+      const response = (await this.pool.run(task)) as ShardMethods["putMany"]["response"];
+      for (const [i, outcome] of decodeOutcomes(response, puts.length).entries()) puts[i]?.settle.resolve(outcome);
     } catch (error) {
       for (const { settle } of puts) settle.reject(error);
     }

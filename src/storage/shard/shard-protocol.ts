@@ -1,9 +1,11 @@
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
 import type { IndexBuffers } from "../index/index-layout.ts";
+import type { OutcomeMessage, PutMessage } from "./put-message.ts";
 
 /** Where a worker finds the bytes of an upload. They belong to the worker from the call until its answer (I5). */
 export type StagedSource =
-  | { readonly kind: "slab"; readonly blocks: readonly number[] }
+  /** The value begins `start` bytes into its first block; uploads that are handed over together share blocks. */
+  | { readonly kind: "slab"; readonly blocks: readonly number[]; readonly start: number }
   /** A closed temp file; the payload starts at ADOPTED_PAYLOAD_OFFSET. */
   | { readonly kind: "file"; readonly path: string };
 
@@ -93,7 +95,7 @@ export interface ShardMethods {
   load: { request: LoadRequest; response: LoadResult };
   put: { request: PutRequest; response: PutOutcome };
   /** Uploads that were ready at the same moment: one message for all of them, outcomes in their order. */
-  putMany: { request: readonly PutRequest[]; response: readonly PutOutcome[] };
+  putMany: { request: PutMessage; response: OutcomeMessage };
   /** Retires this shard's oldest segment, or a foreign one as far as this shard's keys go. */
   retire: { request: { foreignSegmentId?: number }; response: RetireResult };
   /** Takes a record that failed its checksum out of the index. */

@@ -1,3 +1,4 @@
+import { decodePuts, encodeOutcomes } from "./put-message.ts";
 import type { Shard } from "./shard.ts";
 import type {
   PutOutcome,
@@ -9,6 +10,8 @@ import type {
 } from "./shard-protocol.ts";
 
 type Waiter<T> = { resolve: (value: T) => void; reject: (error: unknown) => void };
+/** Uploads that came together. */
+type Puts = { readonly requests: readonly PutRequest[]; readonly waiter: Waiter<readonly PutOutcome[]> };
 type LongJob = { step: () => boolean };
 
 /**
@@ -18,7 +21,7 @@ type LongJob = { step: () => boolean };
  */
 export class ShardServer {
   private readonly shard: Shard;
-  private puts: { request: PutRequest; waiter: Waiter<PutOutcome> }[] = [];
+  private puts: Puts[] = [];
   private readonly longJobs: LongJob[] = [];
   private roundIsScheduled = false;
   private readonly scheduleRound: (round: () => void) => void;
@@ -37,7 +40,7 @@ export class ShardServer {
       case "put":
         return this.put(task.request);
       case "putMany":
-        return Promise.all(task.request.map((request) => this.put(request)));
+        return encodeOutcomes(await this.enqueue(decodePuts(task.request)));
       case "retire":
         return this.retire(task.request.foreignSegmentId);
       case "quarantine": {
@@ -57,10 +60,16 @@ export class ShardServer {
     }
   }
 
-  private put(request: PutRequest): Promise<PutOutcome> {
+  private async put(request: PutRequest): Promise<PutOutcome> {
     if (request.adopt) return this.runLong(this.shard.adopt(request));
+    const [outcome] = await this.enqueue([request]);
+    if (outcome === undefined) throw new Error("put group: no outcome");
+    return outcome;
+  }
+
+  private enqueue(requests: readonly PutRequest[]): Promise<readonly PutOutcome[]> {
     return new Promise((resolve, reject) => {
-      this.puts.push({ request, waiter: { resolve, reject } });
+      this.puts.push({ requests, waiter: { resolve, reject } });
       this.wake();
     });
   }
@@ -106,13 +115,13 @@ export class ShardServer {
     if (this.longJobs.length > 0) this.wake();
   }
 
-  private commit(puts: readonly { request: PutRequest; waiter: Waiter<PutOutcome> }[]): void {
+  private commit(puts: readonly Puts[]): void {
     try {
-      const outcomes = this.shard.put(puts.map(({ request }) => request));
-      for (const [i, { waiter }] of puts.entries()) {
-        const outcome = outcomes[i];
-        if (outcome === undefined) waiter.reject(new Error("put group: no outcome"));
-        else waiter.resolve(outcome);
+      const outcomes = this.shard.put(puts.flatMap(({ requests }) => requests));
+      let taken = 0;
+      for (const { requests, waiter } of puts) {
+        waiter.resolve(outcomes.slice(taken, taken + requests.length));
+        taken += requests.length;
       }
     } catch (error) {
       for (const { waiter } of puts) waiter.reject(error);

@@ -2,6 +2,7 @@ import { CacheError } from "../../cache/cache-error.ts";
 import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
 import { keyBytes } from "../../cache/key-words.ts";
 import type { StagedEntry } from "../../cache/entry-store.ts";
+import { copyBytes } from "../copy-bytes.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 import { errorCode, type FileSystem } from "../file-system.ts";
 import { ADOPTED_PAYLOAD_OFFSET, adoptedFileBytes, stagingFileBytes } from "../shard/adoption.ts";
@@ -50,7 +51,7 @@ export class StagedUpload implements StagedEntry {
   private state: "open" | "committing" | "ended" = "open";
   private staged = 0;
   private readonly blocks: number[] = [];
-  private blockFill: Uint8Array | undefined;
+  private blockFill: Buffer | undefined;
   private blockFilled = 0;
   private file: StagingFile | undefined;
   /** Room is reserved for an upload of this size. */
@@ -189,7 +190,8 @@ export class StagedUpload implements StagedEntry {
 
   private async handOver(): Promise<void> {
     const { key, file, blocks, staged } = this;
-    const source: StagedSource = file === undefined ? { kind: "slab", blocks } : { kind: "file", path: file.path };
+    const source: StagedSource =
+      file === undefined ? { kind: "slab", blocks, start: 0 } : { kind: "file", path: file.path };
     let outcome: PutOutcome;
     try {
       outcome = await this.shard.call("put", {
@@ -211,10 +213,7 @@ export class StagedUpload implements StagedEntry {
     this.file = undefined;
     this.reservedBytes = 0;
     this.end();
-    if (outcome.status === "failed") {
-      const retry = outcome.code === "invalid_argument" ? {} : { retryAfterMs: 1000 };
-      throw new CacheError(outcome.code, outcome.message, retry);
-    }
+    if (outcome.status === "failed") throw putFailure(outcome);
   }
 
   /** An upload of unknown size that has outgrown what was reserved for it. */
@@ -238,10 +237,7 @@ export class StagedUpload implements StagedEntry {
         this.blockFilled = 0;
       }
       const take = Math.min(slab.blockBytes - this.blockFilled, chunk.byteLength - taken);
-      this.blockFill.set(
-        taken === 0 && take === chunk.byteLength ? chunk : chunk.subarray(taken, taken + take),
-        this.blockFilled,
-      );
+      copyBytes(taken === 0 ? chunk : chunk.subarray(taken), this.blockFill, this.blockFilled, take);
       this.blockFilled += take;
       taken += take;
     }
@@ -353,6 +349,11 @@ export class StagedUpload implements StagedEntry {
     }
     diskUseChanged();
   }
+}
+
+/** What the uploader is told of a put that failed. */
+export function putFailure({ code, message }: Extract<PutOutcome, { status: "failed" }>): CacheError {
+  return new CacheError(code, message, code === "invalid_argument" ? {} : { retryAfterMs: 1000 });
 }
 
 function stagingError(error: unknown): unknown {

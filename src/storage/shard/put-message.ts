@@ -1,0 +1,104 @@
+import { KEY_WORDS, keyBytes, keyWords } from "../../cache/key-words.ts";
+import type { PutOutcome, PutRequest, StagedSource } from "./shard-protocol.ts";
+
+/**
+ * Uploads on their way to a shard, and what became of them on the way back. A message between threads is cloned, and
+ * an object for each upload costs more than all that the shard does for a small one; so they are words, one upload
+ * behind the other:
+ *
+ *     0        1          2         3        4        5            6      7..14  15 …
+ *     space  content-   size low  size high  start  blocks, or   paths'  key    the numbers of the blocks
+ *            addressed                              -1: a file   index
+ */
+export interface PutMessage {
+  readonly words: Int32Array;
+  readonly paths: readonly string[];
+}
+
+/** An outcome is 0, stored; 1, present; or 2, failed, with the next of the failures. */
+export interface OutcomeMessage {
+  readonly codes: Uint8Array;
+  readonly failures: readonly PutFailure[];
+}
+
+type PutFailure = Extract<PutOutcome, { status: "failed" }>;
+
+const FIXED_WORDS = 7 + KEY_WORDS;
+const FILE = -1;
+const UINT32 = 2 ** 32;
+
+/** @param requests none of which is to be adopted. */
+export function encodePuts(requests: readonly PutRequest[]): PutMessage {
+  let wordCount = 0;
+  for (const { source } of requests) wordCount += FIXED_WORDS + (source.kind === "slab" ? source.blocks.length : 0);
+  const words = new Int32Array(wordCount);
+  const paths: string[] = [];
+  let at = 0;
+  for (const { space, key, contentAddressed, sizeBytes, source } of requests) {
+    words[at] = space;
+    words[at + 1] = contentAddressed ? 1 : 0;
+    words[at + 2] = sizeBytes % UINT32;
+    words[at + 3] = Math.floor(sizeBytes / UINT32);
+    words.set(keyWords(key), at + 7);
+    if (source.kind === "slab") {
+      words[at + 4] = source.start;
+      words[at + 5] = source.blocks.length;
+      words.set(source.blocks, at + FIXED_WORDS);
+      at += FIXED_WORDS + source.blocks.length;
+    } else {
+      words[at + 5] = FILE;
+      words[at + 6] = paths.push(source.path) - 1;
+      at += FIXED_WORDS;
+    }
+  }
+  return { words, paths };
+}
+
+export function decodePuts({ words, paths }: PutMessage): PutRequest[] {
+  const requests: PutRequest[] = [];
+  for (let at = 0; at < words.length;) {
+    const blockCount = words[at + 5] ?? 0;
+    const end = at + FIXED_WORDS + Math.max(0, blockCount);
+    const source: StagedSource =
+      blockCount === FILE
+        ? { kind: "file", path: paths[words[at + 6] ?? 0] ?? "" }
+        : { kind: "slab", blocks: Array.from(words.subarray(at + FIXED_WORDS, end)), start: words[at + 4] ?? 0 };
+    requests.push({
+      space: words[at] ?? 0,
+      key: keyBytes(words.subarray(at + 7, at + FIXED_WORDS)),
+      contentAddressed: words[at + 1] === 1,
+      sizeBytes: ((words[at + 2] ?? 0) >>> 0) + (words[at + 3] ?? 0) * UINT32,
+      source,
+      adopt: false,
+    });
+    at = end;
+  }
+  return requests;
+}
+
+const CODES = { stored: 0, present: 1, failed: 2 } as const;
+const STORED: PutOutcome = { status: "stored" };
+const PRESENT: PutOutcome = { status: "present" };
+
+export function encodeOutcomes(outcomes: readonly PutOutcome[]): OutcomeMessage {
+  const codes = new Uint8Array(outcomes.length);
+  const failures: PutFailure[] = [];
+  for (const [position, outcome] of outcomes.entries()) {
+    codes[position] = CODES[outcome.status];
+    if (outcome.status === "failed") failures.push(outcome);
+  }
+  return { codes, failures };
+}
+
+/** @param count of the uploads that were sent. @throws where there is not an outcome for each. */
+export function decodeOutcomes({ codes, failures }: OutcomeMessage, count: number): PutOutcome[] {
+  if (codes.length !== count) throw new Error(`put outcomes: expected ${count}, got ${codes.length}`);
+  let failuresSeen = 0;
+  return Array.from(codes, (code) => {
+    if (code === CODES.stored) return STORED;
+    if (code === CODES.present) return PRESENT;
+    const failure = failures[failuresSeen++];
+    if (failure === undefined) throw new Error("put outcomes: a failure without its reason");
+    return failure;
+  });
+}

@@ -1,0 +1,102 @@
+import { CacheError } from "../../cache/cache-error.ts";
+import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
+import type { EntryPut } from "../../cache/entry-store.ts";
+import { keyBytes } from "../../cache/key-words.ts";
+import { copyBytes } from "../copy-bytes.ts";
+import { recordFootprintBytes } from "../segment/segment-format.ts";
+import { decodeOutcomes, encodePuts } from "../shard/put-message.ts";
+import { type ShardClient, ShardDiedError } from "../shard/shard-client.ts";
+import type { PutOutcome, PutRequest } from "../shard/shard-protocol.ts";
+import { putFailure, type StagingContext } from "./staged-upload.ts";
+
+/**
+ * Small values that are there as a whole, on their way to one shard together: side by side in slab blocks of their
+ * own, with one message and one answer. The blocks belong to the batch until the shard has answered (I5).
+ *
+ *     blocks   │ value 0 │ value 1 │ val┆ue 2 │ · · ·
+ */
+export class StagedBatch {
+  private readonly context: StagingContext;
+  private readonly shard: ShardClient;
+  private readonly requests: readonly PutRequest[];
+  private readonly blocks: readonly number[];
+
+  private constructor(
+    context: StagingContext,
+    shard: ShardClient,
+    requests: readonly PutRequest[],
+    blocks: readonly number[],
+  ) {
+    this.context = context;
+    this.shard = shard;
+    this.requests = requests;
+    this.blocks = blocks;
+  }
+
+  /** @returns undefined where there is no room for all of them at once, on disk or in memory. */
+  static tryStage(context: StagingContext, shard: ShardClient, puts: readonly EntryPut[]): StagedBatch | undefined {
+    const { slab, admission } = context;
+    let valueBytes = 0;
+    let diskBytes = 0;
+    for (const { bytes } of puts) {
+      valueBytes += bytes.byteLength;
+      diskBytes += recordFootprintBytes(bytes.byteLength);
+    }
+    if (valueBytes > slab.bytesFree || !admission.tryAdmit(diskBytes)) return undefined;
+    const blocks = Array.from({ length: Math.ceil(valueBytes / slab.blockBytes) }, () => slab.take()!);
+    let at = 0;
+    const requests = puts.map(({ key, bytes }) => {
+      const request = requestOf(key, bytes.byteLength, blocks, at, slab.blockBytes);
+      for (let done = 0; done < bytes.byteLength;) {
+        const start = at % slab.blockBytes;
+        const take = Math.min(slab.blockBytes - start, bytes.byteLength - done);
+        const block = slab.view(blocks[Math.floor(at / slab.blockBytes)]!);
+        copyBytes(done === 0 ? bytes : bytes.subarray(done), block, start, take);
+        done += take;
+        at += take;
+      }
+      return request;
+    });
+    return new StagedBatch(context, shard, requests, blocks);
+  }
+
+  /** Hands the values over. @returns for each of them why it is not stored, or undefined. Never rejects. */
+  async commit(): Promise<(CacheError | undefined)[]> {
+    const { ledger, slab, diskUseChanged } = this.context;
+    let outcomes: PutOutcome[];
+    try {
+      const response = await this.shard.call("putMany", encodePuts(this.requests));
+      outcomes = decodeOutcomes(response, this.requests.length);
+    } catch (error) {
+      // As for a single upload: what a shard that died has appended is not known here.
+      if (!(error instanceof ShardDiedError)) {
+        for (const { sizeBytes } of this.requests) ledger.release(recordFootprintBytes(sizeBytes));
+      }
+      const failure = error instanceof CacheError ? error : new CacheError("internal", String(error), { cause: error });
+      return this.requests.map(() => failure);
+    } finally {
+      slab.give(this.blocks);
+      diskUseChanged();
+    }
+    return outcomes.map((outcome) => (outcome.status === "failed" ? putFailure(outcome) : undefined));
+  }
+}
+
+function requestOf(
+  key: EntryKey,
+  sizeBytes: number,
+  blocks: readonly number[],
+  at: number,
+  blockBytes: number,
+): PutRequest {
+  const first = Math.floor(at / blockBytes);
+  const end = Math.ceil((at + sizeBytes) / blockBytes);
+  return {
+    space: key.space,
+    key: keyBytes(key.words),
+    contentAddressed: isContentAddressed(key),
+    sizeBytes,
+    source: { kind: "slab", blocks: blocks.slice(first, end), start: at % blockBytes },
+    adopt: false,
+  };
+}

@@ -89,7 +89,7 @@ export const OPTIONS = {
   stagingMemoryBytes: option({
     flag: "staging-memory",
     kind: size(MIB),
-    defaultValue: () => 64 * MIB,
+    defaultValue: () => 128 * MIB,
     help: "memory for uploads of small blobs in progress",
   }),
   stagingDiskBytes: option({

@@ -78,7 +78,7 @@ export const SLAB_BLOCK_BYTES = 32 * KIB;
 const SEGMENT_BYTES_MIN = MIB;
 const SEGMENT_BYTES_DEFAULT_MAX = 256 * MIB;
 const SEGMENTS_PER_SHARD_WANTED = 32;
-const STAGING_MEMORY_BYTES = 64 * MIB;
+const STAGING_MEMORY_BYTES = 128 * MIB;
 const ADOPT_BYTES_MIN = 8 * MIB;
 const SLAB_UPLOAD_BYTES_MIN = MIB;
 /** What is not adopted is not written twice, as long as there is memory for it. */

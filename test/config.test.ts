@@ -48,7 +48,7 @@ describe("loadConfig", () => {
       port: 9092,
       durability: "commit",
       blobBytesMax: 0,
-      stagingMemoryBytes: 64 * MIB,
+      stagingMemoryBytes: 128 * MIB,
       minLeaseMs: 3 * 3_600_000,
       uploadIdleTimeoutMs: 60_000,
       drainTimeoutMs: 30_000,

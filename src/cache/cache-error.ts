@@ -29,7 +29,11 @@ export class CacheError extends Error {
   readonly retryAfterMs: number | undefined;
 
   constructor(code: CacheErrorCode, message: string, options: CacheErrorOptions = {}) {
+    // Every miss is one: the stack of an outcome is read by nobody, and takes longer than all else about it.
+    const { stackTraceLimit } = Error;
+    if (code !== "internal") Error.stackTraceLimit = 0;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = "CacheError";
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;

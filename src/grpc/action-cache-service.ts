@@ -5,8 +5,9 @@ import { type Digest, digestToString } from "../cache/digest.ts";
 import { checkActionResult } from "./action-result-check.ts";
 import { inlineOutputs } from "./action-result-inlining.ts";
 import type { ActionResult, GetActionResultRequest, UpdateActionResultRequest } from "./messages.ts";
-import { actionResultCodec } from "./proto-definitions.ts";
-import { bindService } from "./proto-services.ts";
+import { hasContents } from "./proto-action-cache-codec.ts";
+import { actionResultCodec, asBuffer } from "./proto-definitions.ts";
+import { bindService, EncodedMessage } from "./proto-services.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
 import { checkInstanceName } from "./resource-name.ts";
 import type { BoundMethod, CallContext } from "./transport/handler.ts";
@@ -43,18 +44,15 @@ export class ActionCacheService {
     this.#inlineBytesMax = options.inlineBytesMax ?? 3 * 1024 * 1024;
   }
 
-  async getActionResult(request: GetActionResultRequest): Promise<ActionResult> {
+  getActionResult(request: GetActionResultRequest): Promise<EncodedMessage> | EncodedMessage {
     const { instanceName, action } = actionOf(request);
-    const stored = await this.#actions.get(instanceName, action);
-    const result = stored && decodeStored(stored);
-    if (result === undefined) {
-      throw new CacheError("not_found", `no complete action result for ${digestToString(action)} is in the cache`);
-    }
-    await inlineOutputs(result, request, action.fn, this.#blobs, this.#inlineBytesMax);
-    return result;
+    const getting = this.#actions.get(instanceName, action);
+    return getting instanceof Promise
+      ? getting.then((stored) => this.#answer(request, action, stored))
+      : this.#answer(request, action, getting);
   }
 
-  async updateActionResult(request: UpdateActionResultRequest, call: CallContext): Promise<ActionResult> {
+  async updateActionResult(request: UpdateActionResultRequest, call: CallContext): Promise<EncodedMessage> {
     if (!this.#mayUpdate(call)) {
       throw new CacheError("permission_denied", "this caller may not update the action cache");
     }
@@ -62,8 +60,26 @@ export class ActionCacheService {
     const result = request.action_result;
     if (result === null) throw new CacheError("invalid_argument", "action_result: expected one, got none");
     checkActionResult(result, action.fn);
-    await this.#actions.put(instanceName, action, actionResultCodec.encode(result));
-    return result;
+    const encoded = actionResultCodec.encode(result);
+    await this.#actions.put(instanceName, action, encoded);
+    return new EncodedMessage(encoded);
+  }
+
+  #answer(
+    request: GetActionResultRequest,
+    action: Digest,
+    stored: Uint8Array | undefined,
+  ): Promise<EncodedMessage> | EncodedMessage {
+    if (stored === undefined) throw absent(action);
+    if (asksForContents(request) || !isWithoutContents(stored)) return this.#inlined(request, action, stored);
+    return new EncodedMessage(stored);
+  }
+
+  async #inlined(request: GetActionResultRequest, action: Digest, stored: Uint8Array): Promise<EncodedMessage> {
+    const result = decodeStored(stored);
+    if (result === undefined) throw absent(action);
+    await inlineOutputs(result, request, action.fn, this.#blobs, this.#inlineBytesMax);
+    return new EncodedMessage(actionResultCodec.encode(result));
   }
 }
 
@@ -74,6 +90,23 @@ function actionOf(request: GetActionResultRequest | UpdateActionResultRequest): 
   const instanceName = checkInstanceName(request.instance_name);
   const fn = requestDigestFunction(request.digest_function);
   return { instanceName, action: requestDigest("action_digest", request.action_digest, fn) };
+}
+
+function absent(action: Digest): CacheError {
+  return new CacheError("not_found", `no complete action result for ${digestToString(action)} is in the cache`);
+}
+
+function asksForContents(request: GetActionResultRequest): boolean {
+  return request.inline_stdout || request.inline_stderr || request.inline_output_files.length > 0;
+}
+
+/** Whether it can be sent just as it is to whoever asks for no contents. */
+function isWithoutContents(stored: Uint8Array): boolean {
+  try {
+    return !hasContents(asBuffer(stored));
+  } catch {
+    return false;
+  }
 }
 
 /** A value that is no action result, as plain HTTP clients may store it, is a miss here. */

@@ -1,6 +1,6 @@
-import type { BlobPut, BlobStore } from "../cache/blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
-import { type DigestFunctionName, digestToString } from "../cache/digest.ts";
+import { type Digest, type DigestFunctionName, digestToString } from "../cache/digest.ts";
 import { nextTurn, slices } from "../cache/turns.ts";
 import { BATCH_TOTAL_BYTES_MAX } from "./capabilities-service.ts";
 import { type DirectoryTreeOptions, streamDirectoryTree } from "./directory-tree.ts";
@@ -107,7 +107,13 @@ export class ContentAddressableStorageService {
     // A size that is no size is answered for its blob alone and takes no room.
     const totalBytes = request.digests.reduce((total, { size_bytes }) => total + Math.max(0, size_bytes), 0);
     this.#checkTotal("digests.size_bytes", totalBytes);
-    const responses = await inSlices(request.digests, (digest, index) => this.#read(digest, `digests[${index}]`, fn));
+    const responses: BatchReadBlobsResponseEntry[] = [];
+    for (const slice of slices(request.digests, BATCH_CONCURRENCY)) {
+      const start = responses.length;
+      const reading = slice.map((digest, place) => this.#read(digest, start + place, fn));
+      // A promise for each blob that is in memory costs more than its bytes.
+      for (const entry of reading) responses.push(entry instanceof Promise ? await entry : entry);
+    }
     return { responses };
   }
 
@@ -119,26 +125,25 @@ export class ContentAddressableStorageService {
     );
   }
 
-  async #read(digest: DigestMessage, field: string, fn: DigestFunctionName): Promise<BatchReadBlobsResponseEntry> {
-    let data: Uint8Array = NO_BYTES;
-    const status = await this.#statusOf(async () => {
-      const checked = requestDigest(field, digest, fn);
-      const content = await this.#blobs.get(checked);
-      if (content === undefined) {
-        throw new CacheError("not_found", `blob ${digestToString(checked)} is not in the cache`);
-      }
-      data = await content.bytes();
-    });
-    return { digest, data: asBuffer(data), compressor: COMPRESSORS.identity, status };
-  }
-
-  /** The outcome for one blob, which is none of the others' business. */
-  async #statusOf(action: () => Promise<void>): Promise<Status> {
+  /** Never throws nor rejects. No promise where nothing has to be waited for. */
+  #read(
+    digest: DigestMessage,
+    index: number,
+    fn: DigestFunctionName,
+  ): Promise<BatchReadBlobsResponseEntry> | BatchReadBlobsResponseEntry {
+    const failed = (error: unknown): BatchReadBlobsResponseEntry =>
+      readEntry(digest, NO_BYTES, statusOfError(error, this.#reportFault));
     try {
-      await action();
-      return OK;
+      const checked = requestDigest(`digests[${index}]`, digest, fn);
+      const getting = this.#blobs.get(checked);
+      const reading =
+        getting instanceof Promise
+          ? getting.then((content) => present(checked, content).bytes())
+          : present(checked, getting).bytes();
+      if (!(reading instanceof Promise)) return readEntry(digest, reading, OK);
+      return reading.then((data) => readEntry(digest, data, OK), failed);
     } catch (error) {
-      return statusOfError(error, this.#reportFault);
+      return failed(error);
     }
   }
 }
@@ -160,11 +165,11 @@ function checkedPut(entry: BatchUpdateBlobsRequestEntry, field: string, fn: Dige
   return { digest, bytes: entry.data };
 }
 
-async function inSlices<T, R>(items: readonly T[], action: (item: T, index: number) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  for (const slice of slices(items, BATCH_CONCURRENCY)) {
-    const start = results.length;
-    results.push(...(await Promise.all(slice.map((item, place) => action(item, start + place)))));
-  }
-  return results;
+function present(digest: Digest, content: BlobContent | undefined): BlobContent {
+  if (content !== undefined) return content;
+  throw new CacheError("not_found", `blob ${digestToString(digest)} is not in the cache`);
+}
+
+function readEntry(digest: DigestMessage, data: Uint8Array, status: Status): BatchReadBlobsResponseEntry {
+  return { digest, data: asBuffer(data), compressor: COMPRESSORS.identity, status };
 }

@@ -1,14 +1,17 @@
 /**
- * Codecs of the two messages that carry blobs. They are written by hand because protobufjs spends more on the objects
+ * Codecs of the messages around blobs that are streamed. They are written by hand because protobufjs spends more on the objects
  * around `data` than the bytes themselves cost (DESIGN 9); `test/grpc/proto-byte-stream-codec.test.ts` holds them
  * against protobufjs.
  */
-import type { ReadResponse, WriteRequest } from "./byte-stream-messages.ts";
+import type { ReadRequest, ReadResponse, WriteRequest } from "./byte-stream-messages.ts";
 import type { Encodable } from "./google-messages.ts";
 import { asBuffer } from "./proto-definitions.ts";
 import type { PartDecoder } from "./transport/handler.ts";
 import { ProtoWireReader, WIRE_TYPES } from "./proto-wire-reader.ts";
 
+const READ_RESOURCE_NAME = (1 << 3) | WIRE_TYPES.lengthDelimited;
+const READ_OFFSET = (2 << 3) | WIRE_TYPES.varint;
+const READ_LIMIT = (3 << 3) | WIRE_TYPES.varint;
 const WRITE_RESOURCE_NAME = (1 << 3) | WIRE_TYPES.lengthDelimited;
 const WRITE_OFFSET = (2 << 3) | WIRE_TYPES.varint;
 const WRITE_FINISH = (3 << 3) | WIRE_TYPES.varint;
@@ -17,6 +20,23 @@ const DATA = (10 << 3) | WIRE_TYPES.lengthDelimited;
 /** Encoders write data last; a message of a version to come may have a little more. */
 const TAIL_BYTES_MAX = 1024;
 const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * Stricter than protobufjs: a known field with a foreign wire type is an error.
+ * @throws {RangeError | TypeError} where `bytes` is not an encoded message.
+ */
+export function decodeReadRequest(bytes: Buffer): ReadRequest {
+  const reader = new ProtoWireReader(bytes);
+  const request: ReadRequest = { resource_name: "", read_offset: 0, read_limit: 0 };
+  while (!reader.atEnd) {
+    const tag = reader.tag();
+    if (tag === READ_RESOURCE_NAME) request.resource_name = reader.asciiString();
+    else if (tag === READ_OFFSET) request.read_offset = reader.int64();
+    else if (tag === READ_LIMIT) request.read_limit = reader.int64();
+    else reader.skipUnknown(tag, [1, 2, 3]);
+  }
+  return request;
+}
 
 /**
  * `data` is a view of `bytes`. Stricter than protobufjs: a known field with a foreign wire type is an error.

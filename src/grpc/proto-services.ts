@@ -21,7 +21,14 @@ import type {
   GetTreeResponse,
   UpdateActionResultRequest,
 } from "./messages.ts";
+import { decodeGetActionResultRequest } from "./proto-action-cache-codec.ts";
 import {
+  batchReadBlobsResponsePieces,
+  decodeBatchReadBlobsRequest,
+  encodeBatchReadBlobsResponse,
+} from "./proto-batch-read-codec.ts";
+import {
+  decodeReadRequest,
   decodeWriteRequest,
   encodeReadResponse,
   readResponsePieces,
@@ -96,7 +103,19 @@ export interface ServiceHandlers {
 
 /** Codecs that replace those of protobufjs. */
 const FAST_CODECS: Record<string, Partial<MethodDefinition<unknown, unknown>>> = {
+  "/build.bazel.remote.execution.v2.ActionCache/GetActionResult": {
+    decodeRequest: decodeGetActionResultRequest,
+    isDecodedWithoutViews: true,
+  },
+  "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchReadBlobs": {
+    decodeRequest: decodeBatchReadBlobsRequest,
+    isDecodedWithoutViews: true,
+    encodeResponse: encodeBatchReadBlobsResponse as (response: unknown) => Buffer,
+    encodeResponsePieces: batchReadBlobsResponsePieces as (response: unknown) => readonly Buffer[],
+  },
   "/google.bytestream.ByteStream/Read": {
+    decodeRequest: decodeReadRequest,
+    isDecodedWithoutViews: true,
     encodeResponse: encodeReadResponse as (response: unknown) => Buffer,
     encodeResponsePieces: readResponsePieces as (response: unknown) => readonly Buffer[],
   },

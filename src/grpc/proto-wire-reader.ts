@@ -102,6 +102,14 @@ export class ProtoWireReader {
     return view;
   }
 
+  /** Skips a value of wire type lengthDelimited. @returns its length. */
+  skipBytes(): number {
+    const end = this.#lengthDelimitedEnd();
+    const length = end - this.#position;
+    this.#position = end;
+    return length;
+  }
+
   /** The length that comes before a value of wire type lengthDelimited, which may end past the bytes at hand. */
   length(): number {
     return this.#uint32();

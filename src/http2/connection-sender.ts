@@ -179,6 +179,8 @@ export class ConnectionSender {
     for (const piece of pieces) socket.write(piece);
     if (pieces.length > 1) socket.uncork();
     if (socket.writableNeedDrain) this.#onSocketFull();
+    // The system has copied all of it, as it mostly has.
+    else if (socket.writableLength === 0) this.#output.reuseSlab();
   }
 
   close(): void {

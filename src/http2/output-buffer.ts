@@ -11,7 +11,8 @@ const SLAB_BYTES_MAX = 32 * 1024;
  *                    └─ piece 0 ──┘  └ p. 2 ┘ └─ piece 4 ──────┘
  *                              payload 1     payload 3
  *
- * A slab is only ever appended to, so that pieces may be on their way while it fills further.
+ * A slab is only ever appended to, so that pieces may be on their way while it fills further; it is begun anew where
+ * none is.
  */
 export class OutputBuffer {
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES_MIN);
@@ -58,6 +59,13 @@ export class OutputBuffer {
     this.#pieces = [];
     this.#bytes = 0;
     return pieces;
+  }
+
+  /** Nothing that was taken is needed any more: the slab is used again, rather than a new one when it is full. */
+  reuseSlab(): void {
+    if (this.#end > this.#pieceStart) return;
+    this.#pieceStart = 0;
+    this.#end = 0;
   }
 
   #seal(): void {

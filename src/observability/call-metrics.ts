@@ -4,14 +4,31 @@ import type { Metrics } from "./metrics.ts";
 
 const STATUS_NAMES = new Map<number, string>(Object.entries(GRPC_STATUS).map(([name, code]) => [code, name]));
 
-/** Counts and times the calls of a gRPC transport. */
-export function createCallMetrics({ instruments }: Metrics): CallObserver {
+/** Counts and times the calls of a gRPC transport. What is counted reaches the registry at a scrape. */
+export function createCallMetrics(metrics: Metrics): CallObserver {
+  const { rpcInFlight, rpcCalls, rpcSeconds } = metrics.instruments;
+  /** Since the last scrape: calls by method and status. */
+  const ended = new Map<string, Map<number, number>>();
+  let inFlight = 0;
+  metrics.onScrape(() => {
+    rpcInFlight.set(inFlight);
+    for (const [method, counts] of ended) {
+      for (const [code, count] of counts) {
+        rpcCalls.inc({ method, status: STATUS_NAMES.get(code) ?? String(code) }, count);
+      }
+      counts.clear();
+    }
+  });
   return {
-    started: () => instruments.rpcInFlight.inc(),
+    started: () => {
+      inFlight++;
+    },
     finished: (method, statusCode, durationMs) => {
-      instruments.rpcInFlight.dec();
-      instruments.rpcCalls.inc({ method, status: STATUS_NAMES.get(statusCode) ?? String(statusCode) });
-      instruments.rpcSeconds.observe({ method }, durationMs / 1000);
+      inFlight--;
+      let counts = ended.get(method);
+      if (counts === undefined) ended.set(method, (counts = new Map()));
+      counts.set(statusCode, (counts.get(statusCode) ?? 0) + 1);
+      rpcSeconds.add(method, durationMs / 1000);
     },
   };
 }

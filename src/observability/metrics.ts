@@ -1,8 +1,9 @@
 import type { CacheMeter } from "../cache/cache-meter.ts";
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, type Metric, Registry } from "prom-client";
+import { DurationTally } from "./duration-tally.ts";
 
 interface Declaration {
-  readonly type: "counter" | "gauge" | "histogram";
+  readonly type: "counter" | "gauge" | "durations";
   readonly name: string;
   readonly help: string;
   readonly labels: readonly string[];
@@ -17,7 +18,7 @@ const METRICS = {
     labels: ["method", "status"],
   },
   rpcSeconds: {
-    type: "histogram",
+    type: "durations",
     name: "kura_rpc_duration_seconds",
     help: "Time from the start of a gRPC call to its end",
     labels: ["method"],
@@ -77,7 +78,7 @@ const DURATION_BUCKETS_SECONDS = [
 interface Instrument<Label extends string> {
   readonly counter: Counter<Label>;
   readonly gauge: Gauge<Label>;
-  readonly histogram: Histogram<Label>;
+  readonly durations: DurationTally;
 }
 type Declared = typeof METRICS;
 type Instruments = {
@@ -94,6 +95,9 @@ export class Metrics implements CacheMeter {
   readonly registry = new Registry();
   readonly instruments: Instruments;
   readonly #collectors: (() => void)[] = [];
+  /** Since the last scrape. */
+  readonly #lookups = { cas: { hit: 0, miss: 0 }, ac: { hit: 0, miss: 0 }, find_missing: { hit: 0, miss: 0 } };
+  readonly #bytes = { cas: { read: 0, written: 0 }, ac: { read: 0, written: 0 } };
 
   constructor() {
     const made = Object.entries<Declaration>(METRICS).map(([name, declaration]) => [name, this.#make(declaration)]);
@@ -106,11 +110,11 @@ export class Metrics implements CacheMeter {
   }
 
   countLookups(...[kind, result, count]: Parameters<CacheMeter["countLookups"]>): void {
-    this.instruments.lookups.inc({ kind, result }, count);
+    this.#lookups[kind][result] += count;
   }
 
   countBytes(...[kind, direction, bytes]: Parameters<CacheMeter["countBytes"]>): void {
-    this.instruments.bytes.inc({ kind, direction }, bytes);
+    this.#bytes[kind][direction] += bytes;
   }
 
   /** Each number becomes a gauge `kura_engine_<snake_case>`; those of shards have the label `shard`. */
@@ -128,7 +132,22 @@ export class Metrics implements CacheMeter {
   /** Prometheus text format. */
   async scrape(): Promise<string> {
     for (const collect of this.#collectors) collect();
+    this.#handOver(this.#lookups, (kind, result, count) => this.instruments.lookups.inc({ kind, result }, count));
+    this.#handOver(this.#bytes, (kind, direction, bytes) => this.instruments.bytes.inc({ kind, direction }, bytes));
     return await this.registry.metrics();
+  }
+
+  /** Moves what was summed up since the last scrape to an instrument, which makes an object of its labels. */
+  #handOver(
+    sums: Record<string, Record<string, number>>,
+    add: (kind: string, label: string, amount: number) => void,
+  ): void {
+    for (const [kind, amounts] of Object.entries(sums)) {
+      for (const [label, amount] of Object.entries(amounts)) {
+        if (amount > 0) add(kind, label, amount);
+        amounts[label] = 0;
+      }
+    }
   }
 
   #engineGauge(name: string, labelNames: readonly string[]): Gauge {
@@ -139,15 +158,23 @@ export class Metrics implements CacheMeter {
     return new Gauge({ name: metricName, help, labelNames, registers: [this.registry] });
   }
 
-  #make({ type, name, help, labels }: Declaration): Counter | Gauge | Histogram {
+  #make({ type, name, help, labels }: Declaration): Counter | Gauge | DurationTally {
     const options = { name, help, labelNames: labels, registers: [this.registry] };
     switch (type) {
       case "counter":
         return new Counter(options);
       case "gauge":
         return new Gauge(options);
-      case "histogram":
-        return new Histogram({ ...options, buckets: DURATION_BUCKETS_SECONDS });
+      case "durations": {
+        const tally = new DurationTally({
+          name,
+          help,
+          label: labels[0] ?? "",
+          boundsSeconds: DURATION_BUCKETS_SECONDS,
+        });
+        this.registry.registerMetric(tally as unknown as Metric);
+        return tally;
+      }
     }
   }
 }

@@ -8,7 +8,7 @@ import { actionKey, casKey } from "../../src/cache/entry-key.ts";
 import { ActionCacheService, type ActionCacheServiceOptions } from "../../src/grpc/action-cache-service.ts";
 import type { ActionResult, GetActionResultRequest, UpdateActionResultRequest } from "../../src/grpc/messages.ts";
 import { protoOutputReferences } from "../../src/grpc/output-references-reader.ts";
-import { treeCodec } from "../../src/grpc/proto-definitions.ts";
+import { actionResultCodec, treeCodec } from "../../src/grpc/proto-definitions.ts";
 import { digestMessage } from "../../src/grpc/request-digest.ts";
 import { expectCode } from "../contract/entry-store-contract.ts";
 import {
@@ -38,19 +38,15 @@ function fixture(options: Partial<ActionCacheServiceOptions> = {}) {
     blobs,
     stored,
     retire: (digest: Digest) => entries.retire(casKey(digest)),
-    get: (fields: Partial<GetActionResultRequest> = {}) =>
-      service.getActionResult({
-        ...common,
-        inline_stdout: false,
-        inline_stderr: false,
-        inline_output_files: [],
-        ...fields,
-      }),
-    update: (result: ActionResult | null, fields: Partial<UpdateActionResultRequest> = {}) =>
-      service.updateActionResult(
-        { ...common, action_result: result, results_cache_policy: null, ...fields },
-        callContext(),
-      ),
+    get: async (fields: Partial<GetActionResultRequest> = {}) => {
+      const noInlining = { inline_stdout: false, inline_stderr: false, inline_output_files: [] };
+      const { bytes } = await service.getActionResult({ ...common, ...noInlining, ...fields });
+      return actionResultCodec.decode(bytes);
+    },
+    update: async (result: ActionResult | null, fields: Partial<UpdateActionResultRequest> = {}) => {
+      const request = { ...common, action_result: result, results_cache_policy: null, ...fields };
+      return actionResultCodec.decode((await service.updateActionResult(request, callContext())).bytes);
+    },
   };
 }
 

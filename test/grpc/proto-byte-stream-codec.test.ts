@@ -1,14 +1,17 @@
 import fc from "fast-check";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
-import type { WriteRequest } from "../../src/grpc/byte-stream-messages.ts";
-import { decodeWriteRequest, encodeReadResponse } from "../../src/grpc/proto-byte-stream-codec.ts";
+import type { ReadRequest, WriteRequest } from "../../src/grpc/byte-stream-messages.ts";
+import { decodeReadRequest, decodeWriteRequest, encodeReadResponse } from "../../src/grpc/proto-byte-stream-codec.ts";
 import { serviceDefinition } from "../../src/grpc/proto-definitions.ts";
+import { decodeOutcome, unknownFields } from "./codec-arbitraries.ts";
 
 // protobufjs, by way of proto-loader, is the oracle.
 const { Read, Write } = serviceDefinition("google.bytestream.ByteStream");
 const oracleDecodeWrite = Write!.requestDeserialize as (bytes: Buffer) => WriteRequest;
 const oracleEncodeWrite = Write!.requestSerialize as (request: object) => Buffer;
+const oracleDecodeReadRequest = Read!.requestDeserialize as (bytes: Buffer) => ReadRequest;
+const oracleEncodeReadRequest = Read!.requestSerialize as (request: object) => Buffer;
 const oracleEncodeRead = Read!.responseSerialize as (response: object) => Buffer;
 
 const VARINT = 0;
@@ -69,6 +72,34 @@ const unknownField: fc.Arbitrary<Field> = fc.oneof(
         writer.uint32(tag(n, 3)).uint32(tag(1, VARINT)).uint32(5).uint32(tag(n, 4)),
   ),
 );
+
+describe("ReadRequest", () => {
+  const text = fc.string({ unit: "grapheme" });
+  const offset = fc.integer({ min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER });
+  const request = fc.record({ resource_name: text, read_offset: offset, read_limit: offset });
+
+  test("decodes as protobufjs decodes it, also where fields come twice, with unknown ones in between", () => {
+    fc.assert(
+      fc.property(request, request, unknownFields(4), (first, second, unknown) => {
+        const bytes = Buffer.concat([oracleEncodeReadRequest(first), unknown, oracleEncodeReadRequest(second)]);
+        expect(decodeReadRequest(bytes)).toEqual(oracleDecodeReadRequest(bytes));
+      }),
+    );
+  });
+
+  test("arbitrary and cut bytes never do worse than throw a RangeError or TypeError", () => {
+    const whole = oracleEncodeReadRequest({ resource_name: "blobs/x", read_offset: 300, read_limit: 2 ** 40 });
+    const outcome = (bytes: Uint8Array): unknown => decodeOutcome(() => decodeReadRequest(Buffer.from(bytes)));
+    for (let length = 0; length < whole.length; length++) {
+      expect([expect.any(Object), "RangeError", "TypeError"]).toContainEqual(outcome(whole.subarray(0, length)));
+    }
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
+        expect([expect.any(Object), "RangeError", "TypeError"]).toContainEqual(outcome(bytes));
+      }),
+    );
+  });
+});
 
 describe("WriteRequest", () => {
   test("any fields in any order, repeated, and unknown ones between them decode as protobufjs decodes them", () => {

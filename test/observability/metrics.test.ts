@@ -15,11 +15,17 @@ describe("Metrics", () => {
       calls.finished("/a.B/C", code, durationMs);
     }
     calls.started("/a.B/C");
+    await metrics.scrape();
     const text = await metrics.scrape();
     expect(text).toContain('kura_rpc_calls_total{method="/a.B/C",status="ok"} 1');
     expect(text).toContain('kura_rpc_calls_total{method="/a.B/C",status="notFound"} 1');
     expect(text).toContain('kura_rpc_calls_total{method="/a.B/C",status="99"} 1');
     expect(text).toContain('kura_rpc_duration_seconds_bucket{le="0.005",method="/a.B/C"} 2');
+    expect(text).toContain('kura_rpc_duration_seconds_bucket{le="0.0005",method="/a.B/C"} 0');
+    expect(text).toContain('kura_rpc_duration_seconds_bucket{le="+Inf",method="/a.B/C"} 3');
+    expect(text).toContain('kura_rpc_duration_seconds_sum{method="/a.B/C"} 0.044');
+    expect(text).toContain('kura_rpc_duration_seconds_count{method="/a.B/C"} 3');
+    expect(text).toContain("# TYPE kura_rpc_duration_seconds histogram");
     expect(text).toContain("kura_rpc_in_flight 1");
   });
 
@@ -27,9 +33,11 @@ describe("Metrics", () => {
     const metrics = new Metrics();
     metrics.countLookups("find_missing", "miss", 7);
     metrics.countBytes("cas", "written", 1000);
+    await metrics.scrape();
+    metrics.countBytes("cas", "written", 24);
     const text = await metrics.scrape();
     expect(text).toContain('kura_lookups_total{kind="find_missing",result="miss"} 7');
-    expect(text).toContain('kura_bytes_total{kind="cas",direction="written"} 1000');
+    expect(text).toContain('kura_bytes_total{kind="cas",direction="written"} 1024');
   });
 
   it("looks up what the engine says at each scrape, with a label for each shard", async () => {

@@ -1,5 +1,5 @@
 import { CacheError } from "../../cache/cache-error.ts";
-import type { BoundMethod, CallContext, RequestStream } from "./handler.ts";
+import type { BoundMethod, CallContext, MethodDefinition, RequestStream } from "./handler.ts";
 
 export type EncodedResponse = Buffer | readonly Buffer[];
 
@@ -31,19 +31,30 @@ export interface CallWire {
 }
 
 /**
- * Runs the handler of a call from its first request to its last response. Resolves where the call succeeded.
+ * Runs the handler of a call from its first request to its last response. Resolves where the call succeeded, and is no
+ * promise where that has happened before it returns.
  * @throws whatever the handler throws, or a `CacheError` for requests that are undecodable or too few or too many.
  */
-export async function runCall(method: BoundMethod, wire: CallWire, call: CallContext): Promise<void> {
-  const { definition } = method;
-  const encode = (response: unknown): EncodedResponse =>
-    definition.encodeResponsePieces?.(response) ?? definition.encodeResponse(response);
+export function runCall(method: BoundMethod, wire: CallWire, call: CallContext): Promise<void> | undefined {
+  if (method.kind !== "unary") return runStreamingCall(method, wire, call);
+  const { definition, handler } = method;
+  const request = onlyRequest(wire);
+  const handling = request instanceof Promise ? request.then((only) => handler(only, call)) : handler(request, call);
+  if (!(handling instanceof Promise)) return wire.send(encodeWith(definition, handling));
+  return handling.then((response) => wire.send(encodeWith(definition, response)));
+}
+
+function encodeWith(definition: MethodDefinition<unknown, unknown>, response: unknown): EncodedResponse {
+  return definition.encodeResponsePieces?.(response) ?? definition.encodeResponse(response);
+}
+
+async function runStreamingCall(
+  method: Exclude<BoundMethod, { kind: "unary" }>,
+  wire: CallWire,
+  call: CallContext,
+): Promise<void> {
+  const encode = (response: unknown): EncodedResponse => encodeWith(method.definition, response);
   switch (method.kind) {
-    case "unary": {
-      const request = await onlyRequest(wire);
-      await wire.send(encode(await method.handler(request, call)));
-      return;
-    }
     case "serverStream": {
       const request = await onlyRequest(wire);
       await sendAll(method.handler(request, call), encode, wire);

@@ -14,7 +14,8 @@ export interface CallContext {
   readonly signal: AbortSignal;
 }
 
-export type UnaryHandler<Request, Response> = (request: Request, call: CallContext) => Promise<Response>;
+/** No promise where nothing has to be waited for: then the answer leaves at once. */
+export type UnaryHandler<Request, Response> = (request: Request, call: CallContext) => Promise<Response> | Response;
 /** The transport honours back-pressure between yields and calls `return()` when the client goes away. */
 export type ServerStreamHandler<Request, Response> = (request: Request, call: CallContext) => AsyncIterable<Response>;
 /** The requests of a client stream, as they come. */
@@ -65,6 +66,8 @@ export interface MethodDefinition<Request, Response> {
   /** `/package.Service/Method` */
   readonly path: string;
   decodeRequest(bytes: Buffer): Request;
+  /** Whether requests are made of no views of what they were decoded from, which then need not be copied before. */
+  readonly isDecodedWithoutViews?: boolean;
   /** For client streams of large messages: spares copying each one together. One decoder serves one call. */
   partDecoder?(): PartDecoder<Request>;
   encodeResponse(response: Response): Buffer;

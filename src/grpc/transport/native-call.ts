@@ -117,14 +117,14 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   onChunkEnd(): void {
     if (this.#abortReason !== undefined || this.#isFinished) return;
     // Before the bytes of the chunk are gone.
-    if (!this.#isRunning && this.#isStreaming) void this.#run();
+    if (!this.#isRunning && this.#isStreaming) this.#run();
     this.#requests.endChunk();
     if (!this.#isRunning && this.#requestTimer === undefined) this.#awaitRequest();
   }
 
   onEnd(): void {
     this.#requests.end();
-    if (!this.#isRunning && this.#abortReason === undefined) void this.#run();
+    if (!this.#isRunning && this.#abortReason === undefined) this.#run();
   }
 
   onAborted(): void {
@@ -182,23 +182,31 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
     return this.#method.kind === "clientStream" || this.#method.kind === "duplex";
   }
 
-  /** Runs the handler. Never rejects. */
-  async #run(): Promise<void> {
+  /** Runs the handler, to the end where nothing has to be waited for. Never throws. */
+  #run(): void {
     this.#isRunning = true;
     clearTimeout(this.#requestTimer);
-    let code: number;
+    let running: Promise<void> | undefined;
     try {
-      await runCall(this.#method, this, this);
-      this.throwIfAborted();
-      code = GRPC_STATUS.ok;
-      // A handler that has its answer needs the rest of the requests no more.
-      if (this.#hasResponded) this.#stream.end(OK_TRAILERS_BLOCK);
-      else this.#stream.respond(EMPTY_OK_BLOCK, true);
+      running = runCall(this.#method, this, this);
     } catch (error) {
-      code = this.#end(this.#abortReason ?? error);
+      return this.#fail(error);
     }
-    this.#finished(code);
+    if (running === undefined) this.#succeed();
+    else running.then(this.#succeed, this.#fail);
   }
+
+  readonly #succeed = (): void => {
+    if (this.#abortReason !== undefined) return this.#fail(this.#abortReason);
+    // A handler that has its answer needs the rest of the requests no more.
+    if (this.#hasResponded) this.#stream.end(OK_TRAILERS_BLOCK);
+    else this.#stream.respond(EMPTY_OK_BLOCK, true);
+    this.#finished(GRPC_STATUS.ok);
+  };
+
+  readonly #fail = (error: unknown): void => {
+    this.#finished(this.#end(this.#abortReason ?? error));
+  };
 
   /** Ends the response with the status of an error. @returns its code. */
   #end(error: unknown): number {

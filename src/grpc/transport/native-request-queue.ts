@@ -133,9 +133,10 @@ export class RequestQueue implements MessageSink {
   take(): unknown {
     const next = this.#waiting[0];
     if (next === undefined || next.isCompressed) return undefined;
-    if (next.isBorrowed) this.#keep(next);
+    const { definition } = this.#options;
+    if (next.isBorrowed && (next.bytes === undefined || definition.isDecodedWithoutViews !== true)) this.#keep(next);
     this.#shift(next);
-    return next.bytes === undefined ? next.request : this.#options.definition.decodeRequest(next.bytes);
+    return next.bytes === undefined ? next.request : definition.decodeRequest(next.bytes);
   }
 
   /** @see RequestStream.offerTo */

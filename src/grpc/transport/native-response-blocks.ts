@@ -1,4 +1,4 @@
-import { encodeHeaderBlock } from "../../http2/hpack/encode-header-block.ts";
+import { encodeHeaderBlock, encodePlainField } from "../../http2/hpack/encode-header-block.ts";
 import type { Status } from "../google-messages.ts";
 import { GRPC_STATUS, statusDetailsTrailer } from "../grpc-status.ts";
 
@@ -18,15 +18,34 @@ export const EMPTY_OK_BLOCK = encodeHeaderBlock([...RESPONSE_FIELDS, ["grpc-stat
 
 /** How a call ends. @param isOnlyBlock there was no response before: the trailers are the whole response. */
 export function statusBlock(status: Status, isOnlyBlock: boolean): Buffer {
-  const fields: [string, string][] = [["grpc-status", String(status.code)]];
-  if (status.message !== "") fields.push(["grpc-message", percentEncode(status.message)]);
+  const parts = [statusHead(status.code, isOnlyBlock)];
+  if (status.message !== "") parts.push(encodePlainField("grpc-message", percentEncode(status.message)));
   const details = statusDetailsTrailer(status);
-  if (details !== undefined) fields.push(["grpc-status-details-bin", details.toString("base64").replace(/=+$/, "")]);
-  return encodeHeaderBlock(isOnlyBlock ? [...RESPONSE_FIELDS, ...fields] : fields);
+  if (details !== undefined) {
+    parts.push(encodePlainField("grpc-status-details-bin", details.toString("base64").replace(/=+$/, "")));
+  }
+  return Buffer.concat(parts);
 }
+
+/** What all calls with this outcome send, made once. */
+function statusHead(code: number, isOnlyBlock: boolean): Buffer {
+  const heads = isOnlyBlock ? ONLY_BLOCK_HEADS : TRAILERS_HEADS;
+  let head = heads.get(code);
+  if (head === undefined) {
+    head = encodeHeaderBlock([...(isOnlyBlock ? RESPONSE_FIELDS : []), ["grpc-status", String(code)]]);
+    heads.set(code, head);
+  }
+  return head;
+}
+
+/** By code, of which there are few. */
+const ONLY_BLOCK_HEADS = new Map<number, Buffer>();
+const TRAILERS_HEADS = new Map<number, Buffer>();
+const PLAIN_MESSAGE = /^[!-$&-~](?:[ -$&-~]*[!-$&-~])?$/;
 
 /** UTF-8 with everything but printable ASCII as `%XX`, and the percent sign, too. */
 function percentEncode(message: string): string {
+  if (PLAIN_MESSAGE.test(message)) return message;
   let encoded = "";
   for (const byte of Buffer.from(message)) {
     const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;

@@ -29,6 +29,28 @@ export function encodeHeaderBlock(fields: Iterable<readonly [name: string, value
   return Buffer.concat(parts);
 }
 
+/**
+ * A part of a header block: one field that differs from call to call, uncompressed. To compress what is sent once costs
+ * more than to send it.
+ * @param value latin1 characters.
+ */
+export function encodePlainField(name: string, value: string): Buffer {
+  const valueHead = encodeInteger(0, LENGTH_MASK, value.length);
+  return Buffer.concat([encodedName(name), valueHead, Buffer.from(value, "latin1")]);
+}
+
+/** The beginning of a literal field with this name, made once for each of the few names. */
+function encodedName(name: string): Buffer {
+  let encoded = encodedNames.get(name);
+  if (encoded === undefined) {
+    encoded = Buffer.concat([encodeInteger(LITERAL_WITHOUT_INDEXING, LITERAL_MASK, 0), encodeString(name)]);
+    encodedNames.set(name, encoded);
+  }
+  return encoded;
+}
+
+const encodedNames = new Map<string, Buffer>();
+
 /** Huffman-coded where that is shorter. */
 export function encodeString(text: string): Buffer {
   const plain = Buffer.from(text, "latin1");

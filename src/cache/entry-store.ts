@@ -8,6 +8,13 @@ export interface ByteRange {
   readonly limit?: number;
 }
 
+/** A part of a value in memory that will be used again. */
+export interface LentPiece {
+  readonly bytes: Uint8Array;
+  /** To be called when nobody looks at the bytes any more. Whoever does not call it costs others new memory. */
+  readonly giveBack: () => void;
+}
+
 /**
  * An open entry. It stays readable until it is closed, also when it is retired meanwhile. Iterating to the end,
  * `return()` of the iterator, and `bytes()` close it; whoever does neither must call `close()`.
@@ -17,6 +24,8 @@ export interface EntryContent extends AsyncIterable<Uint8Array> {
   readonly sizeBytes: number;
   /** The whole range at once; for small values. Without a promise where it is in memory. It must not be changed. */
   bytes(): Promise<Uint8Array> | Uint8Array;
+  /** Like iterating, for those who know when they are done with each piece. Not every content offers it. */
+  lend?(): AsyncIterable<LentPiece>;
   close(): void;
 }
 

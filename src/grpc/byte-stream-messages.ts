@@ -9,6 +9,8 @@ export interface ReadRequest {
 
 export interface ReadResponse {
   data: Buffer;
+  /** No field of the message: where the memory of `data` is lent, gives it back. See `MethodDefinition.lentBy`. */
+  giveBack?: () => void;
 }
 
 export interface WriteRequest {

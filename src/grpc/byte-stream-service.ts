@@ -63,7 +63,7 @@ export class ByteStreamService {
   }
 
   /**
-   * A reader that takes nothing holds an open entry and one chunk here; to end it is up to the transport, which alone
+   * A reader that takes nothing holds an open entry and two chunks here; to end it is up to the transport, which alone
    * sees that the client does not read.
    */
   async *read(request: ReadRequest, call: CallContext): AsyncGenerator<ReadResponse> {
@@ -74,11 +74,19 @@ export class ByteStreamService {
     if (content === undefined) {
       throw new CacheError("not_found", `blob ${digestToString(name.digest)} is not in the cache`);
     }
-    for await (const chunk of content) {
-      const data = asBuffer(chunk);
-      for (let offset = 0; offset < data.length; offset += this.#readChunkBytesMax) {
-        yield { data: data.subarray(offset, offset + this.#readChunkBytesMax) };
-      }
+    if (content.lend === undefined) {
+      for await (const chunk of content) yield* this.#responses(asBuffer(chunk));
+    } else {
+      for await (const { bytes, giveBack } of content.lend()) yield* this.#responses(asBuffer(bytes), giveBack);
+    }
+  }
+
+  /** @param giveBack goes with the last one. */
+  *#responses(data: Buffer, giveBack?: () => void): Generator<ReadResponse> {
+    for (let offset = 0; offset < data.length; offset += this.#readChunkBytesMax) {
+      const end = offset + this.#readChunkBytesMax;
+      if (end < data.length || giveBack === undefined) yield { data: data.subarray(offset, end) };
+      else yield { data: data.subarray(offset, end), giveBack };
     }
   }
 

@@ -118,6 +118,7 @@ const FAST_CODECS: Record<string, Partial<MethodDefinition<unknown, unknown>>> =
     isDecodedWithoutViews: true,
     encodeResponse: encodeReadResponse as (response: unknown) => Buffer,
     encodeResponsePieces: readResponsePieces as (response: unknown) => readonly Buffer[],
+    lentBy: (response) => (response as ReadResponse).giveBack,
   },
   "/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs": {
     decodeRequest: decodeFindMissingBlobsRequest,

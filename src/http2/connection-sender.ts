@@ -180,7 +180,7 @@ export class ConnectionSender {
     if (pieces.length > 1) socket.uncork();
     if (socket.writableNeedDrain) this.#onSocketFull();
     // The system has copied all of it, as it mostly has.
-    else if (socket.writableLength === 0) this.#output.reuseSlab();
+    else if (socket.writableLength === 0) this.#output.noteTaken();
   }
 
   close(): void {

@@ -100,6 +100,14 @@ export class Http2Stream {
     this.#host.send(this);
   }
 
+  /** The same of bytes that may change once `afterTaken` was called; it never is where the stream is reset. */
+  writeLent(pieces: readonly Buffer[], afterTaken: () => void): void {
+    if (this.localClosed) return;
+    const last = pieces.length - 1;
+    for (const [index, piece] of pieces.entries()) this.queue.push(piece, index === last ? afterTaken : undefined);
+    this.#host.send(this);
+  }
+
   /** Ends the response after what was written. @param trailers a header block. */
   end(trailers?: Buffer): void {
     if (this.localClosed) return;

@@ -20,6 +20,7 @@ export class OutputBuffer {
   #end = 0;
   #pieces: Buffer[] = [];
   #bytes = 0;
+  #afterTaken: (() => void)[] = [];
 
   get bytes(): number {
     return this.#bytes;
@@ -61,11 +62,17 @@ export class OutputBuffer {
     return pieces;
   }
 
-  /** Nothing that was taken is needed any more: the slab is used again, rather than a new one when it is full. */
-  reuseSlab(): void {
-    if (this.#end > this.#pieceStart) return;
+  /** Calls `call` once nothing of what is here now is needed any more. */
+  afterTaken(call: () => void): void {
+    this.#afterTaken.push(call);
+  }
+
+  /** Nothing of what was taken is needed any more. The slab is used again, rather than a new one when it is full. */
+  noteTaken(): void {
+    if (this.#bytes > 0) return;
     this.#pieceStart = 0;
     this.#end = 0;
+    if (this.#afterTaken.length > 0) for (const call of this.#afterTaken.splice(0)) call();
   }
 
   #seal(): void {

@@ -3,6 +3,8 @@ import type { OutputBuffer } from "./output-buffer.ts";
 /** The DATA of one stream that the connection has not taken yet. */
 export class SendQueue {
   readonly #buffers: Buffer[] = [];
+  /** What to call once the socket has taken the buffer in the same place. */
+  readonly #afterTaken: ((() => void) | undefined)[] = [];
   /** Bytes of the first buffer that are taken already. */
   #taken = 0;
   #bytes = 0;
@@ -11,9 +13,11 @@ export class SendQueue {
     return this.#bytes;
   }
 
-  push(buffer: Buffer): void {
+  /** @param afterTaken called once the socket has taken the bytes; never where they are dropped. */
+  push(buffer: Buffer, afterTaken?: () => void): void {
     if (buffer.length === 0) return;
     this.#buffers.push(buffer);
+    this.#afterTaken.push(afterTaken);
     this.#bytes += buffer.length;
   }
 
@@ -28,12 +32,15 @@ export class SendQueue {
       left -= take;
       if (this.#taken < first.length) continue;
       this.#buffers.shift();
+      const afterTaken = this.#afterTaken.shift();
+      if (afterTaken !== undefined) output.afterTaken(afterTaken);
       this.#taken = 0;
     }
   }
 
   clear(): void {
     this.#buffers.length = 0;
+    this.#afterTaken.length = 0;
     this.#taken = 0;
     this.#bytes = 0;
   }

@@ -13,6 +13,7 @@ import { Housekeeping } from "./housekeeping.ts";
 import { leaseSeconds } from "./lease-clock.ts";
 import { openEngine } from "./open-engine.ts";
 import type { Retirement } from "./retirement.ts";
+import { ChunkBuffers } from "./segment/chunk-buffers.ts";
 import { MemoryContent } from "./segment/memory-content.ts";
 import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
@@ -82,6 +83,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
   private readonly parts: EngineParts;
   private readonly housekeeping: Housekeeping;
   private readonly quarantined: QuarantineReport[] = [];
+  private readonly chunkBuffers = new ChunkBuffers();
   private closed = false;
 
   private constructor(parts: EngineParts) {
@@ -307,6 +309,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     return new RecordContent({
       fileSystem: this.parts.fileSystem,
       promptReads: this.parts.promptReads,
+      chunkBuffers: this.chunkBuffers,
       pinned,
       location: found,
       offset,

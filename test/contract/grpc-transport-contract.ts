@@ -8,6 +8,8 @@ import {
   type TransportFactory,
   TransportHarness,
 } from "./grpc-transport-harness.ts";
+import { type StartTransport, type TransportFactory, TransportHarness } from "./grpc-transport-harness.ts";
+import { describeLending } from "./grpc-transport-lending-contract.ts";
 import { textMethods } from "./grpc-transport-methods.ts";
 
 /** What every transport has to do, whatever it is built on. */
@@ -20,4 +22,5 @@ export function describeGrpcTransport(name: string, factory: TransportFactory, o
   describeCalls(name, start);
   describeFlow(name, start);
   describeFailures(name, start);
+  describeLending(name, factory);
 }

@@ -22,10 +22,10 @@ describe("OutputBuffer", () => {
     const { slab } = output;
     for (let i = 0; i < 1000; i++) {
       write(output, `turn ${i}`);
-      output.reuseSlab();
+      output.noteTaken();
       write(output, ", more");
       expect(taken(output)).toBe(`turn ${i}, more`);
-      output.reuseSlab();
+      output.noteTaken();
     }
     expect(output.slab).toBe(slab);
   });

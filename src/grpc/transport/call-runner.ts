@@ -22,8 +22,9 @@ export interface CallWire {
   /**
    * Sends a message, which may be in pieces. A promise means that enough is under way for now: it settles, never rejecting, when there is room
    * again or when the call is aborted.
+   * @param giveBack see `MethodDefinition.lentBy`.
    */
-  send(message: EncodedResponse): Promise<void> | undefined;
+  send(message: EncodedResponse, giveBack?: () => void): Promise<void> | undefined;
   /** @throws the reason where the call is aborted. */
   throwIfAborted(): void;
   /** Called when the call is aborted. */
@@ -53,21 +54,21 @@ async function runStreamingCall(
   wire: CallWire,
   call: CallContext,
 ): Promise<void> {
-  const encode = (response: unknown): EncodedResponse => encodeWith(method.definition, response);
+  const { definition } = method;
   switch (method.kind) {
     case "serverStream": {
       const request = await onlyRequest(wire);
-      await sendAll(method.handler(request, call), encode, wire);
+      await sendAll(method.handler(request, call), definition, wire);
       return;
     }
     case "clientStream": {
       const requests = new Requests(wire);
-      await wire.send(encode(await method.handler(requests, call)));
+      await wire.send(encodeWith(definition, await method.handler(requests, call)));
       return;
     }
     case "duplex": {
       const requests = new Requests(wire);
-      await sendAll(method.handler(requests, call), encode, wire);
+      await sendAll(method.handler(requests, call), definition, wire);
     }
   }
 }
@@ -127,9 +128,9 @@ class Requests implements RequestStream<unknown>, AsyncIterator<unknown, undefin
   }
 }
 
-async function sendAll<Response>(
-  responses: AsyncIterable<Response>,
-  encode: (response: Response) => EncodedResponse,
+async function sendAll(
+  responses: AsyncIterable<unknown>,
+  definition: MethodDefinition<unknown, unknown>,
   wire: CallWire,
 ): Promise<void> {
   const iterator = responses[Symbol.asyncIterator]();
@@ -145,7 +146,7 @@ async function sendAll<Response>(
       const result = await iterator.next();
       wire.throwIfAborted();
       if (result.done === true) return;
-      const room = wire.send(encode(result.value));
+      const room = wire.send(encodeWith(definition, result.value), definition.lentBy?.(result.value));
       if (room !== undefined) await room;
       wire.throwIfAborted();
     }

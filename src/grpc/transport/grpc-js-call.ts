@@ -163,9 +163,11 @@ export class GrpcJsCall implements CallContext, CallWire {
     this.signal.throwIfAborted();
   }
 
-  send(response: EncodedResponse): Promise<void> | undefined {
+  send(response: EncodedResponse, giveBack?: () => void): Promise<void> | undefined {
     if (this.signal.aborted) return undefined;
     const message = Buffer.isBuffer(response) ? response : Buffer.concat(response);
+    // What is lent comes in pieces, which have just been copied.
+    giveBack?.();
     this.#unsentBytes += message.length;
     this.#call.sendMessage(message, () => {
       this.#unsentBytes -= message.length;

@@ -73,6 +73,11 @@ export interface MethodDefinition<Request, Response> {
   encodeResponse(response: Response): Buffer;
   /** The same in pieces, so that large ones need no copy. They must not change any more. */
   encodeResponsePieces?(response: Response): readonly Buffer[];
+  /**
+   * Where the pieces are in memory that will be used again: what to call once they are sent, or copied. Whoever does
+   * not call it costs others new memory; too early, and a client gets wrong bytes.
+   */
+  lentBy?(response: Response): (() => void) | undefined;
 }
 
 /** One rpc with its handler; the four kinds of gRPC calls. Handlers throw CacheError; the transport translates. */

@@ -159,15 +159,18 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
     if (this.#abortReason !== undefined) throw this.#abortReason;
   }
 
-  send(message: EncodedResponse): Promise<void> | undefined {
+  send(message: EncodedResponse, giveBack?: () => void): Promise<void> | undefined {
     if (this.#abortReason !== undefined) return undefined;
     if (!this.#hasResponded) {
       this.#hasResponded = true;
       this.#stream.respond(RESPONSE_BLOCK);
     }
     // In one go: a frame ends where a write ends.
-    if (Buffer.isBuffer(message)) this.#stream.write(encodePrefix(message.length), message);
-    else this.#stream.write(encodePrefix(sumOfLengths(message)), ...message);
+    const pieces = Buffer.isBuffer(message)
+      ? [encodePrefix(message.length), message]
+      : [encodePrefix(sumOfLengths(message)), ...message];
+    if (giveBack === undefined) this.#stream.write(...pieces);
+    else this.#stream.writeLent(pieces, giveBack);
     if (this.#stream.unsentBytes < this.#options.sendBufferBytesMax) return undefined;
     return new Promise((resolve) => {
       this.#roomWaiter = resolve;

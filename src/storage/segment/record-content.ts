@@ -1,8 +1,9 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import type { EntryContent } from "../../cache/entry-store.ts";
 import { type FileSystem, readFullyAsync } from "../file-system.ts";
-import type { PromptReads } from "./prompt-reads.ts";
 import type { EntryLocation } from "../index/index-layout.ts";
+import { type ChunkBuffers, type LentChunk, ownPiece } from "./chunk-buffers.ts";
+import type { PromptReads } from "./prompt-reads.ts";
 import {
   CHUNK_BYTES,
   chunkCount,
@@ -16,6 +17,7 @@ import type { PinnedSegment } from "./segment-readers.ts";
 export interface RecordContentOptions {
   readonly fileSystem: FileSystem;
   readonly promptReads: PromptReads;
+  readonly chunkBuffers: ChunkBuffers;
   readonly pinned: PinnedSegment;
   readonly location: EntryLocation;
   /** Where in the payload to begin, and how many bytes to give. */
@@ -37,7 +39,7 @@ export class RecordContent implements EntryContent {
   private readonly options: RecordContentOptions;
   private trailer: Buffer | undefined;
   private chunksHeld = 0;
-  private ahead: Buffer | undefined;
+  private ahead: LentChunk | undefined;
   private reading = false;
   private closed = false;
 
@@ -67,25 +69,36 @@ export class RecordContent implements EntryContent {
     this.trailer = trailer;
     if (this.options.length === 0) return true;
     const chunkIndex = Math.floor(this.options.offset / CHUNK_BYTES);
-    this.ahead = await this.readChunk(chunkIndex).catch(() => undefined);
+    this.ahead = await this.readChunk(chunkIndex, (bytes) => ownPiece(Buffer.allocUnsafe(bytes))).catch(
+      () => undefined,
+    );
     return this.ahead !== undefined;
   }
 
-  /** While a chunk is given out the next one is read, where that takes time: two are held at the most. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
+    for await (const { bytes } of this.pieces((sizeBytes) => ownPiece(Buffer.allocUnsafe(sizeBytes)))) yield bytes;
+  }
+
+  lend(): AsyncGenerator<LentChunk> {
+    const { chunkBuffers } = this.options;
+    return this.pieces((sizeBytes) => chunkBuffers.take(sizeBytes));
+  }
+
+  /** While a chunk is given out the next one is read, where that takes time: two are held at the most. */
+  private async *pieces(take: (sizeBytes: number) => LentChunk): AsyncGenerator<LentChunk> {
     const end = this.options.offset + this.options.length;
     try {
-      let reading: Promise<Buffer> | undefined;
+      let reading: Promise<LentChunk> | undefined;
       for (let at = this.options.offset; at < end;) {
-        const chunk = await (reading ?? this.chunkAt(at));
+        const { bytes, giveBack } = await (reading ?? this.chunkAt(at, take));
         const chunkStart = at - (at % CHUNK_BYTES);
-        const to = Math.min(chunk.length, end - chunkStart);
+        const to = Math.min(bytes.length, end - chunkStart);
         const from = at - chunkStart;
         at = chunkStart + to;
-        reading = at < end && !this.isPrompt ? this.chunkAt(at) : undefined;
+        reading = at < end && !this.isPrompt ? this.chunkAt(at, take) : undefined;
         // What becomes of it is told when it is asked for, and nobody may ask any more.
         reading?.catch(() => {});
-        yield from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);
+        yield { bytes: from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), giveBack };
       }
     } finally {
       this.close();
@@ -105,17 +118,18 @@ export class RecordContent implements EntryContent {
   }
 
   /** The chunk with the byte at `at`, which the check may have read already. */
-  private async chunkAt(at: number): Promise<Buffer> {
+  private async chunkAt(at: number, take: (sizeBytes: number) => LentChunk): Promise<LentChunk> {
     if (this.closed) throw closedMeanwhile();
     const { ahead } = this;
     this.ahead = undefined;
-    return ahead ?? (await this.readChunk(Math.floor(at / CHUNK_BYTES)));
+    return ahead ?? (await this.readChunk(Math.floor(at / CHUNK_BYTES), take));
   }
 
-  private async readChunk(chunkIndex: number): Promise<Buffer> {
+  private async readChunk(chunkIndex: number, take: (sizeBytes: number) => LentChunk): Promise<LentChunk> {
     const { fileSystem, pinned, location, verified } = this.options;
     const start = chunkIndex * CHUNK_BYTES;
-    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, location.storedBytes - start));
+    const taken = take(Math.min(CHUNK_BYTES, location.storedBytes - start));
+    const chunk = taken.bytes;
     const at = location.offset + RECORD_HEADER_BYTES + start;
     let read: number;
     if (this.isPrompt) {
@@ -130,11 +144,11 @@ export class RecordContent implements EntryContent {
       }
     }
     if (read < chunk.length) throw this.corrupt();
-    if (verified) return chunk;
+    if (verified) return taken;
     if (this.trailer === undefined || !chunkHolds(chunk, this.trailer, chunkIndex)) throw this.corrupt();
     this.chunksHeld += 1;
     if (this.chunksHeld === chunkCount(location.storedBytes)) this.options.onVerified();
-    return chunk;
+    return taken;
   }
 
   /** What was written or checked since the start is expected in the page cache. */

@@ -2,6 +2,7 @@ import { keyBytes } from "../../../src/cache/key-words.ts";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ByteRange } from "../../../src/cache/entry-store.ts";
+import { ChunkBuffers } from "../../../src/storage/segment/chunk-buffers.ts";
 import { PromptReads } from "../../../src/storage/segment/prompt-reads.ts";
 import { RecordContent } from "../../../src/storage/segment/record-content.ts";
 import { segmentPath } from "../../../src/storage/segment/segment-file.ts";
@@ -23,6 +24,7 @@ let readers: SegmentReaders;
 let value: TestValue;
 let events: string[];
 let promptReads: PromptReads;
+const chunkBuffers = new ChunkBuffers();
 
 beforeEach(async () => {
   directory = await makeTemporaryDirectory("content");
@@ -56,6 +58,7 @@ async function open(range: ByteRange = { offset: 0 }, verified = false): Promise
   return new RecordContent({
     fileSystem: shard.fileSystem,
     promptReads,
+    chunkBuffers,
     pinned: await readers.pin(location.segmentId),
     location,
     offset: range.offset,
@@ -100,6 +103,15 @@ describe("RecordContent", () => {
         const streamed = await open(range, verified);
         expect(verified || (await streamed.check(keyBytes(value.key.words)))).toBe(true);
         expect((await collect(streamed)).equals(expected)).toBe(true);
+        const lender = await open(range, verified);
+        expect(verified || (await lender.check(keyBytes(value.key.words)))).toBe(true);
+        const lent: Buffer[] = [];
+        for await (const { bytes, giveBack } of lender.lend()) {
+          lent.push(Buffer.from(bytes));
+          bytes.fill(0);
+          giveBack();
+        }
+        expect(Buffer.concat(lent).equals(expected)).toBe(true);
         const atOnce = await open(range, verified);
         expect(verified || (await atOnce.check(keyBytes(value.key.words)))).toBe(true);
         expect(Buffer.from(await atOnce.bytes()).equals(expected)).toBe(true);

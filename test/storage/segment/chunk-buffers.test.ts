@@ -1,0 +1,38 @@
+import { describe, expect, test } from "vitest";
+import { ChunkBuffers } from "../../../src/storage/segment/chunk-buffers.ts";
+
+const CHUNK_BYTES = 256 * 1024;
+
+describe("ChunkBuffers", () => {
+  test("lend the same memory again once it is given back, and to nobody else before", () => {
+    const buffers = new ChunkBuffers();
+    const [first, second] = [buffers.take(CHUNK_BYTES), buffers.take(100_000)];
+    expect(second.bytes.buffer).not.toBe(first.bytes.buffer);
+    expect(second.bytes.length).toBe(100_000);
+    first.giveBack();
+    const third = buffers.take(70_000);
+    expect(third.bytes.buffer).toBe(first.bytes.buffer);
+  });
+
+  test("take memory back once: twice it would be lent to two", () => {
+    const buffers = new ChunkBuffers();
+    const lent = buffers.take(CHUNK_BYTES);
+    lent.giveBack();
+    lent.giveBack();
+    const again = buffers.take(CHUNK_BYTES);
+    lent.giveBack();
+    expect(buffers.take(CHUNK_BYTES).bytes.buffer).not.toBe(again.bytes.buffer);
+  });
+
+  test("give small pieces memory of their own, and keep no more than so much", () => {
+    const buffers = new ChunkBuffers();
+    const small = buffers.take(1000);
+    small.giveBack();
+    expect(buffers.take(CHUNK_BYTES).bytes.buffer).not.toBe(small.bytes.buffer);
+    const many = Array.from({ length: 100 }, () => buffers.take(CHUNK_BYTES));
+    for (const lent of many) lent.giveBack();
+    const known = new Set(many.map((lent) => lent.bytes.buffer));
+    const again = Array.from({ length: 100 }, () => buffers.take(CHUNK_BYTES));
+    expect(again.filter((lent) => known.has(lent.bytes.buffer))).toHaveLength(32);
+  });
+});

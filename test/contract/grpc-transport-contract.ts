@@ -8,7 +8,6 @@ import {
   type TransportFactory,
   TransportHarness,
 } from "./grpc-transport-harness.ts";
-import { type StartTransport, type TransportFactory, TransportHarness } from "./grpc-transport-harness.ts";
 import { describeLending } from "./grpc-transport-lending-contract.ts";
 import { textMethods } from "./grpc-transport-methods.ts";
 
@@ -22,5 +21,5 @@ export function describeGrpcTransport(name: string, factory: TransportFactory, o
   describeCalls(name, start);
   describeFlow(name, start);
   describeFailures(name, start);
-  describeLending(name, factory);
+  describeLending(name, factory, ofAll);
 }

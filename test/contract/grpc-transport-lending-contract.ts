@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { Client, ClientReadableStream } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { BoundMethod } from "../../src/grpc/transport/handler.ts";
-import { TransportHarness, type TransportFactory, WAIT } from "./grpc-transport-harness.ts";
+import { type HarnessOptions, type TransportFactory, TransportHarness, WAIT } from "./grpc-transport-harness.ts";
 
 interface LentResponse {
   readonly bytes: Buffer;
@@ -56,7 +56,7 @@ async function checkAll(stream: ClientReadableStream<Buffer>, pieceBytes: number
 }
 
 /** Responses in memory that is used again. */
-export function describeLending(name: string, factory: TransportFactory): void {
+export function describeLending(name: string, factory: TransportFactory, options: HarnessOptions): void {
   describe(`${name}: responses that are lent`, () => {
     let harness: TransportHarness | undefined;
     afterEach(async () => {
@@ -67,7 +67,7 @@ export function describeLending(name: string, factory: TransportFactory): void {
       "of %i bytes are given back, and not before they are sent",
       async (bytes) => {
         const { method, counts } = lender();
-        harness = await TransportHarness.start(factory, [method]);
+        harness = await TransportHarness.start(factory, [method], options);
         const [one, other] = [harness.client(), harness.client()];
         await Promise.all([one, one, other, other].map((client) => checkAll(ask(client, bytes), bytes)));
         await vi.waitFor(() => expect(counts.givenBack).toBe(counts.lent), WAIT);
@@ -76,7 +76,7 @@ export function describeLending(name: string, factory: TransportFactory): void {
 
     test("stay as they are while the client does not read", async () => {
       const { method } = lender();
-      harness = await TransportHarness.start(factory, [method]);
+      harness = await TransportHarness.start(factory, [method], options);
       const client = harness.client();
       const paused = ask(client, 70_000);
       const [first] = (await once(paused, "data")) as [Buffer];
@@ -88,7 +88,7 @@ export function describeLending(name: string, factory: TransportFactory): void {
 
     test("of calls that are cancelled spoil nothing of the others", async () => {
       const { method, counts } = lender();
-      harness = await TransportHarness.start(factory, [method]);
+      harness = await TransportHarness.start(factory, [method], options);
       const client = harness.client();
       for (let round = 0; round < 5; round++) {
         const cancelled = Array.from({ length: 4 }, () => ask(client, 200_000));

@@ -1,5 +1,10 @@
 import { isIPv6 } from "node:net";
 import process from "node:process";
+import { AssetStore } from "./asset/asset-store.ts";
+import { Assets } from "./asset/assets.ts";
+import { AddressGuard } from "./asset/origin/address-guard.ts";
+import { OriginFetches } from "./asset/origin/origin-fetches.ts";
+import type { BlobStore } from "./cache/blob-store.ts";
 import { CompleteActionCache } from "./cache/complete-action-cache.ts";
 import { EmptyBlobStore } from "./cache/empty-blob-store.ts";
 import { EntryActionCache } from "./cache/entry-action-cache.ts";
@@ -12,6 +17,7 @@ import type { Config } from "./config.ts";
 import { descriptorLimit } from "./config/descriptor-limit.ts";
 import { ConnectionListener } from "./connection-listener.ts";
 import { actionCacheService } from "./grpc/action-cache-service.ts";
+import { assetServices } from "./grpc/asset-services.ts";
 import { byteStreamService } from "./grpc/byte-stream-service.ts";
 import { capabilitiesService } from "./grpc/capabilities-service.ts";
 import { contentAddressableStorageService } from "./grpc/content-addressable-storage-service.ts";
@@ -78,6 +84,7 @@ export class KuraServer implements AsyncDisposable {
   readonly #listener: ConnectionListener;
   readonly #uploads: ResumableUploads;
   #engine: Engine | undefined;
+  #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;
   #readOnlyCheck: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
@@ -203,6 +210,7 @@ export class KuraServer implements AsyncDisposable {
       ...contentAddressableStorageService({ blobs, reportFault: this.#reportFault }),
       ...actionCacheService({ actions, blobs }),
       ...byteStreamService({ blobs, uploads: this.#uploads, blobBytesMax, writeIdleMsMax: uploadIdleTimeoutMs }),
+      ...assetServices({ assets: this.#assets(engine, stored) }),
       ...executionService(),
     ];
     const services = [...new Set(methods.map(({ definition }) => definition.path.split("/")[1] ?? ""))];
@@ -211,6 +219,23 @@ export class KuraServer implements AsyncDisposable {
       ...healthService({ readiness: this.readiness, services }),
       ...reflectionService({ services: [...services, "grpc.health.v1.Health"] }),
     ];
+  }
+
+  #assets(engine: Engine, blobs: BlobStore): Assets {
+    const { assetOriginFetch, assetPrivateRanges, assetBytesMax, assetTimeoutMs } = this.#config;
+    const clock = this.#clock;
+    if (assetOriginFetch === "on") {
+      this.#origins = new OriginFetches({
+        entries: engine,
+        blobs,
+        guard: new AddressGuard(assetPrivateRanges),
+        clock,
+        bytesMax: Math.min(assetBytesMax === 0 ? Infinity : assetBytesMax, this.#blobBytesMax(engine)),
+        timeoutMs: assetTimeoutMs,
+      });
+    }
+    const store = new AssetStore(engine);
+    return new Assets({ store, blobs, references: protoOutputReferences, clock, origins: this.#origins });
   }
 
   /** Largest blob that is taken, in bytes. */
@@ -227,6 +252,7 @@ export class KuraServer implements AsyncDisposable {
     await this.#transport?.drain(deadlineMs);
     await listenerClosed;
     await this.#uploads.dropKept();
+    await this.#origins?.[Symbol.asyncDispose]();
     await this.#engine?.[Symbol.asyncDispose]();
   }
 

@@ -192,6 +192,19 @@ describe("loadConfig", () => {
     });
   });
 
+  it("takes ranges of addresses, with commas between them, or none", () => {
+    const { assetPrivateRanges } = configFrom(["--asset-allow-private", "10.0.0.0/8, fd00::/8,127.0.0.1"]);
+    expect(assetPrivateRanges.map(({ address, prefixBits }) => [address, prefixBits])).toEqual([
+      ["10.0.0.0", 8],
+      ["fd00::", 8],
+      ["127.0.0.1", 32],
+    ]);
+    expect(configFrom(["--asset-allow-private", ""]).assetPrivateRanges).toEqual([]);
+    for (const text of ["10.0.0.0/33", "10.0.0.0/8,", "localhost"]) {
+      expect(problemsFrom(["--asset-allow-private", text])).toEqual([expect.stringContaining("--asset-allow-private")]);
+    }
+  });
+
   it("prints the effective options as a file that means the same", () => {
     const args = ["--dir", directory.path, "--host", "::1", "--max-size", "10GiB", "--min-lease", "90m"];
     const invocation = loadConfig(["config", ...args], { KURA_PORT: "1" });

@@ -8,13 +8,15 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { Client, type ClientReadableStream, credentials, status } from "@grpc/grpc-js";
 import { pino } from "pino";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished } from "vitest";
 import { casKey } from "../src/cache/entry-key.ts";
 import { type Config, loadConfig } from "../src/config.ts";
 import { type HealthCheckResponse, SERVING_STATUS } from "../src/grpc/health-messages.ts";
 import { serviceDefinition } from "../src/grpc/proto-definitions.ts";
 import { type KuraServer, startServer } from "../src/server.ts";
 import { CacheClient, digestOf } from "./support/cache-client.ts";
+import { serviceClient } from "./grpc/service-client.ts";
+import { LocalOrigin } from "./support/local-origin.ts";
 import { MemoryEngine } from "./support/memory-engine.ts";
 import { StalledUpload } from "./support/stalled-upload.ts";
 import { makeTemporaryDirectory } from "./support/temporary-directory.ts";
@@ -61,6 +63,29 @@ describe("KuraServer", () => {
       limits: { maxBytes: 1024 ** 3 },
       engine: { shards: [{ syncs: 1 }, { syncs: 2 }] },
     });
+  });
+
+  it("fetches from origins where it is told to, and only from addresses that are allowed", async () => {
+    await using origin = await LocalOrigin.start();
+    const uris = [origin.serve("/blob", BLOB).href];
+    const fetchFrom = async (...args: string[]): Promise<unknown> => {
+      const { endpoint } = await start(testConfig(...args));
+      const client = new Client(endpoint, credentials.createInsecure());
+      onTestFinished(() => client.close());
+      return serviceClient(client, "build.bazel.remote.asset.v1.Fetch").unary("FetchBlob", { uris });
+    };
+    expect(await fetchFrom()).toMatchObject({ status: { code: status.NOT_FOUND } });
+    const refused = await fetchFrom("--asset-origin-fetch", "on");
+    expect(refused).toMatchObject({ status: { code: status.PERMISSION_DENIED } });
+    expect(origin.requestCount).toBe(0);
+    const allowed = ["--asset-origin-fetch", "on", "--asset-allow-private", "10.0.0.0/8,127.0.0.1"];
+    const { hash, sizeBytes } = digestOf(BLOB);
+    expect(await fetchFrom(...allowed)).toMatchObject({
+      status: { code: 0 },
+      blob_digest: { hash, size_bytes: sizeBytes },
+    });
+    const limited = await fetchFrom(...allowed, "--asset-max-size", "1KiB");
+    expect(limited).toMatchObject({ status: { code: status.RESOURCE_EXHAUSTED } });
   });
 
   it("shows calls, look-ups, bytes, connections and the engine at /metrics", async () => {

@@ -8,6 +8,9 @@ import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, digestToString 
  */
 export const CAS_SPACE_BASE = 0;
 export const ACTION_CACHE_SPACE = 64;
+const ASSET_SPACE = 80;
+/** Content on its way from an origin, whose digest is known only at its end. Nobody looks these up again. */
+const ORIGIN_CONTENT_SPACE = 81;
 
 /** What the engine files an entry under. */
 export interface EntryKey {
@@ -44,4 +47,14 @@ export function casKey(digest: Digest): EntryKey {
 export function actionKey(instanceName: string, action: Digest): EntryKey {
   const name = `${instanceName}\0${action.fn}\0${digestToString(action)}`;
   return { space: ACTION_CACHE_SPACE, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
+}
+
+/** @param name everything that the asset is found by, in one unambiguous text. */
+export function assetKey(name: string): EntryKey {
+  return { space: ASSET_SPACE, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
+}
+
+/** A key that nobody else has. @param random 32 random bytes. */
+export function originContentKey(random: Uint8Array): EntryKey {
+  return { space: ORIGIN_CONTENT_SPACE, words: keyWords(random), sizeBytes: undefined };
 }

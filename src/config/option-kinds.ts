@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
+import { type Cidr, formatCidr, parseCidr } from "../cidr.ts";
 
 /** How the values of an option are written: the text form of the command line, the environment and the file. */
 export interface OptionKind<T> {
@@ -125,6 +126,17 @@ export const host: OptionKind<string> = {
     return isIP(bare) !== 0 || HOST_NAME.test(bare) ? { value: bare } : undefined;
   },
   format: (value) => value,
+};
+
+/** Ranges of addresses with commas between them; may be none. */
+export const cidrs: OptionKind<readonly Cidr[]> = {
+  placeholder: "CIDR,...",
+  expected: "ranges of addresses such as 10.0.0.0/8,fd00::/8",
+  parse: (text) => {
+    const ranges = text === "" ? [] : text.split(",").map((range) => parseCidr(range.trim()));
+    return ranges.includes(undefined) ? undefined : { value: ranges.filter((range) => range !== undefined) };
+  },
+  format: (value) => value.map(formatCidr).join(","),
 };
 
 function within(value: number | undefined, min: number, max: number): { value: number } | undefined {

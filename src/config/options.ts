@@ -3,6 +3,7 @@ import { descriptorLimit } from "./descriptor-limit.ts";
 import { fileSystemRoomBytes } from "./file-system-room.ts";
 import {
   choice,
+  cidrs,
   count,
   duration,
   host,
@@ -186,6 +187,31 @@ export const OPTIONS = {
     kind: duration(1),
     defaultValue: () => 60_000,
     help: "an upload that makes no progress for this long is ended",
+  }),
+  assetOriginFetch: option({
+    flag: "asset-origin-fetch",
+    kind: choice("off", "on"),
+    defaultValue: () => "off" as const,
+    help: "on: what the Remote Asset API is asked for and has not stored is fetched from its http or https URI",
+  }),
+  assetPrivateRanges: option({
+    flag: "asset-allow-private",
+    kind: cidrs,
+    defaultValue: () => [],
+    defaultText: "none",
+    help: "private, loopback and other special addresses that origins may have; the rest of them is refused",
+  }),
+  assetBytesMax: option({
+    flag: "asset-max-size",
+    kind: size(0),
+    defaultValue: () => 0,
+    help: "largest content fetched from an origin; 0: the largest blob",
+  }),
+  assetTimeoutMs: option({
+    flag: "asset-timeout",
+    kind: duration(1),
+    defaultValue: () => 600_000,
+    help: "time for one fetch from an origin, all attempts together; a client may ask for less",
   }),
   drainTimeoutMs: option({
     flag: "drain-timeout",

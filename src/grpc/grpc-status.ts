@@ -14,6 +14,7 @@ export const GRPC_STATUS = {
   permissionDenied: 7,
   resourceExhausted: 8,
   failedPrecondition: 9,
+  aborted: 10,
   outOfRange: 11,
   unimplemented: 12,
   internal: 13,

@@ -1,4 +1,12 @@
 import type {
+  FetchBlobResponse,
+  FetchDirectoryResponse,
+  FetchRequest,
+  PushBlobRequest,
+  PushDirectoryRequest,
+  PushResponse,
+} from "./asset-messages.ts";
+import type {
   QueryWriteStatusRequest,
   QueryWriteStatusResponse,
   ReadRequest,
@@ -71,6 +79,14 @@ interface Reflection {
 
 /** The handler type of every rpc that Kura may answer, by full service name and rpc name. */
 export interface ServiceHandlers {
+  "build.bazel.remote.asset.v1.Fetch": {
+    FetchBlob: Unary<FetchRequest, FetchBlobResponse>;
+    FetchDirectory: Unary<FetchRequest, FetchDirectoryResponse>;
+  };
+  "build.bazel.remote.asset.v1.Push": {
+    PushBlob: Unary<PushBlobRequest, PushResponse>;
+    PushDirectory: Unary<PushDirectoryRequest, PushResponse>;
+  };
   "build.bazel.remote.execution.v2.ActionCache": {
     GetActionResult: UnaryHandler<GetActionResultRequest, Encodable<ActionResult> | EncodedMessage>;
     UpdateActionResult: UnaryHandler<UpdateActionResultRequest, Encodable<ActionResult> | EncodedMessage>;

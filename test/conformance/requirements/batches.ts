@@ -133,7 +133,7 @@ export const batchRequirements: readonly Requirement[] = [
   },
   {
     id: "batch.update-over-limit",
-    level: "MUST",
+    level: "SHOULD",
     what: "an update of more than the announced size is INVALID_ARGUMENT",
     source: "ContentAddressableStorage.BatchUpdateBlobs",
     offered: hasModestLimit,
@@ -144,7 +144,7 @@ export const batchRequirements: readonly Requirement[] = [
   },
   {
     id: "batch.read-over-limit",
-    level: "MUST",
+    level: "SHOULD",
     what: "a read of more than the announced size is INVALID_ARGUMENT",
     source: "ContentAddressableStorage.BatchReadBlobs",
     offered: hasModestLimit,

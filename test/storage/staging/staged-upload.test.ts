@@ -380,3 +380,22 @@ test("many uploads at once over a slab of 16 blocks keep their bytes apart", asy
   );
   expectNothingStaged(storedTotal);
 });
+
+test("large uploads get half of the slab, each all of its memory or none, and the others a temp file", async () => {
+  slab = new StagingSlab(12 * MIB, 32 * 1024);
+  context = { ...context, slab, slabUploadBytesMax: 4 * MIB, adoptBytesMin: 8 * MIB };
+  const half = randomContent(random, 3 * MIB);
+  const start = (): Promise<StagedUpload> => Promise.resolve(StagedUpload.start(context, shard, half.key, 3 * MIB));
+  const [first, second, third] = [await start(), await start(), await start()];
+  expect(fileBudget.bytesUsed).toBe(3 * MIB);
+  for (const upload of [first, second, third]) await writeAll(upload, half.bytes, 100_000);
+  expect(slab.bytesInUse).toBe(6 * MIB);
+  await first.discard();
+  const fourth = await start();
+  expect(fileBudget.bytesUsed).toBe(3 * MIB);
+  await writeAll(fourth, half.bytes, 100_000);
+  for (const upload of [second, third, fourth]) await upload.commit();
+  expect(shard.taken.map(({ request }) => request.source.kind)).toEqual(["slab", "file", "slab"]);
+  for (const { bytes } of shard.taken) expect(bytes.equals(half.bytes)).toBe(true);
+  expectNothingStaged(3 * storedBytes(3 * MIB));
+});

@@ -37,4 +37,14 @@ describe("StagingSlab", () => {
     expect(least.view(0).buffer).toBe(least.buffer);
     expect([least.take(), least.take()]).toEqual([0, undefined]);
   });
+
+  test("promises half of itself, and what was given back again", () => {
+    const slab = new StagingSlab(8192, 1024);
+    expect(slab.tryPromise(3000)).toBe(true);
+    expect(slab.tryPromise(1097)).toBe(false);
+    expect(slab.tryPromise(1096)).toBe(true);
+    slab.unpromise(3000);
+    expect(slab.tryPromise(3001)).toBe(false);
+    expect(slab.tryPromise(3000)).toBe(true);
+  });
 });

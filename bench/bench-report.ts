@@ -129,6 +129,12 @@ export function describeMachine(): Record<string, string | number> {
   };
 }
 
+/** In one line. */
+export function machineLine(): string {
+  const { cpu, cores, memoryGib, kernel, node } = describeMachine();
+  return `${cpu}, ${cores} cores, ${memoryGib} GiB, Linux ${kernel}, Node ${node}`;
+}
+
 export function toJson(options: BenchOptions, rows: readonly BenchRow[], summary: BenchSummary): string {
   const { directory: _, system: __, ...settings } = options;
   return `${JSON.stringify({ machine: describeMachine(), settings, summary, rows }, undefined, 2)}\n`;

@@ -8,10 +8,10 @@ import type { BenchOptions } from "./bench-options.ts";
 import {
   compareSystems,
   describeClientShare,
-  describeMachine,
   formatComparison,
   formatHeader,
   formatRow,
+  machineLine,
   summarizeRows,
   toJson,
 } from "./bench-report.ts";
@@ -72,7 +72,7 @@ const options: BenchOptions = {
   runs: Number(values.runs),
 };
 
-console.log(Object.values(describeMachine()).join(", "));
+console.log(machineLine());
 console.log(formatHeader());
 if (values.scaling) await measureScaling(options, { transport: values.transport, durability });
 else await measureScenarios();

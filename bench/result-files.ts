@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
-import { clientShare, compareSystems, describeMachine, formatRate } from "./bench-report.ts";
+import { clientShare, compareSystems, describeMachine, formatRate, machineLine } from "./bench-report.ts";
 import type { BenchOptions, BenchRow } from "./bench-options.ts";
 import type { PeerFailure } from "./run-scenarios.ts";
 import { barChart } from "./svg-charts.ts";
@@ -56,7 +56,15 @@ function toJson({ command, rows, medians, failures, absent }: Results, systems: 
     ...median,
     runs: rows.filter((row) => isSameKind(row, median)).map((row) => Math.round(row.operationsPerSecond)),
   }));
-  const all = { machine: machine(), command, absent, failures, comparisons: compareSystems(medians, systems) };
+  const all = {
+    date: today(),
+    machine: describeMachine(),
+    load: loadAtEnd(),
+    command,
+    absent,
+    failures,
+    comparisons: compareSystems(medians, systems),
+  };
   return `${JSON.stringify({ ...all, medians: rates }, round, 1)}\n`;
 }
 
@@ -70,9 +78,9 @@ function toMarkdown(
   const lines = [
     `# ${name}`,
     "",
-    `\`${command}\`, ${Object.values(machine()).join(", ")}. Medians; rates of all runs in brackets.`,
+    `\`${command}\`, ${today()}, ${machineLine()}, ${loadAtEnd()}. Medians; rates of all runs in brackets.`,
     "",
-    `| scenario | system | on disk when acknowledged | ops/s | MB/s | p50, p99, p99.9 ms | server us/op | RSS MiB | client's part of the CPU | ${first} is faster by |`,
+    `| scenario | system | on disk when acknowledged | ops/s | MB/s | p50, p99, p99.9 ms | server us/op | RSS MiB | client's part of the CPU | rate of ${first} to it |`,
     "|---|---|---|---|---|---|---|---|---|---|",
     ...medians.map((row) => {
       const ratio = ratios.find(({ scenario, other }) => scenario === row.scenario && other === row.system);
@@ -101,9 +109,12 @@ function toMarkdown(
   return `${lines.join("\n").trimEnd()}\n`;
 }
 
-function machine(): Record<string, string | number> {
-  const date = new Date().toISOString().slice(0, 10);
-  return { date, ...describeMachine(), load: `load ${loadavg()[0]?.toFixed(1)} at the end` };
+function today(): string {
+  return new Date().toISOString().slice(0, 10);
+}
+
+function loadAtEnd(): string {
+  return `load ${loadavg()[0]?.toFixed(1)} at the end`;
 }
 
 function isSameKind(a: BenchRow, b: BenchRow): boolean {

@@ -1,5 +1,5 @@
 import { loadavg } from "node:os";
-import { describeMachine, formatRate } from "./bench-report.ts";
+import { formatRate, machineLine } from "./bench-report.ts";
 import type { BenchRow } from "./bench-options.ts";
 import { lineChart, type Point } from "./svg-charts.ts";
 import { bestWorkers, rateOf, type ScalabilityLaw } from "./universal-scalability.ts";
@@ -29,7 +29,7 @@ export function scalingFigures(fitted: readonly FittedCurve[]): string {
   const date = new Date().toISOString().slice(0, 10);
   const lines = [
     "",
-    `${date}, ${Object.values(describeMachine()).join(", ")}, load ${loadavg()[0]?.toFixed(1)} at the end.`,
+    `${date}, ${machineLine()}, load ${loadavg()[0]?.toFixed(1)} at the end.`,
     "",
     "| call | over | measured, calls a second | σ | κ | best at | the law for 8, 16, 32, 64 of them |",
     "|---|---|---|---|---|---|---|",

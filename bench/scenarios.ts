@@ -192,7 +192,7 @@ async function diskLimitRow(options: BenchOptions, threads: number): Promise<Ben
   });
   const group = Math.max(1, Math.floor(options.writers / threads));
   const scenario = `disk limit, ${threads} x ${group} records`;
-  return { scenario, system: "-", durability: "fdatasync", itemsPerOperation: 1, ...measurement };
+  return { scenario, system: "disk", durability: "fdatasync", itemsPerOperation: 1, ...measurement };
 }
 
 export const SCENARIOS = {

@@ -14,11 +14,22 @@ export type CacheErrorCode =
   | "unimplemented"
   | "internal";
 
+/** A field of a request that is at fault. */
+export interface FieldViolation {
+  /** Its path, with dots between the names. */
+  readonly field: string;
+  readonly description: string;
+}
+
 export interface CacheErrorOptions {
   /** When a retry may succeed, in milliseconds from now; sent as RetryInfo or Retry-After. */
   retryAfterMs?: number;
+  /** For clients that act on them; sent as BadRequest where the API asks for it. */
+  fieldViolations?: readonly FieldViolation[];
   cause?: unknown;
 }
+
+const NO_VIOLATIONS: readonly FieldViolation[] = [];
 
 /**
  * The one error type of the domain. The message is shown to the client: it names the field at fault and the
@@ -27,6 +38,7 @@ export interface CacheErrorOptions {
 export class CacheError extends Error {
   readonly code: CacheErrorCode;
   readonly retryAfterMs: number | undefined;
+  readonly fieldViolations: readonly FieldViolation[];
 
   constructor(code: CacheErrorCode, message: string, options: CacheErrorOptions = {}) {
     // Every miss is one: the stack of an outcome is read by nobody, and takes longer than all else about it.
@@ -37,5 +49,6 @@ export class CacheError extends Error {
     this.name = "CacheError";
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;
+    this.fieldViolations = options.fieldViolations ?? NO_VIOLATIONS;
   }
 }

@@ -31,6 +31,11 @@ export interface Status {
   details: Any[];
 }
 
+/** `google.rpc.BadRequest`: goes into `Status.details` packed in an {@link Any}. */
+export interface BadRequest {
+  field_violations: { field: string; description: string }[];
+}
+
 /** `google.rpc.RetryInfo`: goes into `Status.details` packed in an {@link Any}. */
 export interface RetryInfo {
   retry_delay: Duration | null;

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { CacheError, type CacheErrorCode } from "../cache/cache-error.ts";
+import { CacheError, type CacheErrorCode, type FieldViolation } from "../cache/cache-error.ts";
 import type { Duration, Status } from "./google-messages.ts";
-import { retryInfoCodec, statusCodec } from "./proto-definitions.ts";
+import { badRequestCodec, retryInfoCodec, statusCodec } from "./proto-definitions.ts";
 
 /** gRPC status codes by number. */
 export const GRPC_STATUS = {
@@ -53,7 +53,7 @@ export function statusOfError(error: unknown, reportFault: FaultReporter): Statu
   return {
     code: STATUS_BY_CODE[error.code],
     message: clippedMessage(error.message),
-    details: error.retryAfterMs === undefined ? [] : [retryInfo(error.retryAfterMs)],
+    details: detailsOf(error),
   };
 }
 
@@ -73,6 +73,18 @@ function clippedMessage(message: string): string {
     message.length <= MESSAGE_CHARACTERS_MAX ? message : `${message.slice(0, MESSAGE_CHARACTERS_MAX - 1)}…`;
   // A lone surrogate, from the client or from the cut, cannot be percent-encoded.
   return clipped.toWellFormed();
+}
+
+function detailsOf({ retryAfterMs, fieldViolations }: CacheError): Status["details"] {
+  const details = retryAfterMs === undefined ? [] : [retryInfo(retryAfterMs)];
+  return fieldViolations.length === 0 ? details : [...details, badRequest(fieldViolations)];
+}
+
+function badRequest(fieldViolations: readonly FieldViolation[]): Status["details"][number] {
+  return {
+    type_url: "type.googleapis.com/google.rpc.BadRequest",
+    value: badRequestCodec.encode({ field_violations: fieldViolations }),
+  };
 }
 
 function retryInfo(retryAfterMs: number): Status["details"][number] {

@@ -6,7 +6,7 @@ import {
   type ServiceDefinition,
 } from "@grpc/proto-loader";
 import { CacheError } from "../cache/cache-error.ts";
-import type { Encodable, RetryInfo, Status } from "./google-messages.ts";
+import type { BadRequest, Encodable, RetryInfo, Status } from "./google-messages.ts";
 import type { ActionResult, BatchUpdateBlobsResponse, Directory, RequestMetadata, Tree } from "./messages.ts";
 
 const PROTO_DIRECTORY = fileURLToPath(new URL("../../proto/", import.meta.url));
@@ -60,6 +60,7 @@ export const actionResultCodec = messageCodec<ActionResult>("build.bazel.remote.
 export const batchUpdateBlobsResponseCodec = messageCodec<BatchUpdateBlobsResponse>(
   "build.bazel.remote.execution.v2.BatchUpdateBlobsResponse",
 );
+export const badRequestCodec = messageCodec<BadRequest>("google.rpc.BadRequest");
 export const directoryCodec = messageCodec<Directory>("build.bazel.remote.execution.v2.Directory");
 export const requestMetadataCodec = messageCodec<RequestMetadata>("build.bazel.remote.execution.v2.RequestMetadata");
 export const retryInfoCodec = messageCodec<RetryInfo>("google.rpc.RetryInfo");

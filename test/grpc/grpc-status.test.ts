@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { CacheError, type CacheErrorCode } from "../../src/cache/cache-error.ts";
 import { statusDetailsTrailer, statusOfError } from "../../src/grpc/grpc-status.ts";
-import { retryInfoCodec, statusCodec } from "../../src/grpc/proto-definitions.ts";
+import { badRequestCodec, retryInfoCodec, statusCodec } from "../../src/grpc/proto-definitions.ts";
 
 const EXPECTED: Record<Exclude<CacheErrorCode, "internal">, number> = {
   cancelled: 1,
@@ -35,6 +35,13 @@ test("an error that says when to retry carries RetryInfo, also in the trailer", 
   expect(retryInfoCodec.decode(inTrailer.details[0]!.value)).toEqual({
     retry_delay: { seconds: 2, nanos: 501_000_000 },
   });
+});
+
+test("an error that names fields for the client to act on carries BadRequest", () => {
+  const fieldViolations = [{ field: "qualifiers.name", description: '"x" not supported' }];
+  const status = statusOfError(new CacheError("invalid_argument", "bad", { fieldViolations }), noFault);
+  expect(status.details.map((detail) => detail.type_url)).toEqual(["type.googleapis.com/google.rpc.BadRequest"]);
+  expect(badRequestCodec.decode(status.details[0]!.value)).toEqual({ field_violations: fieldViolations });
 });
 
 test("an error without details needs no trailer", () => {

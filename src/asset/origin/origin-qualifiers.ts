@@ -9,6 +9,8 @@ const INTEGRITY = "checksum.sri";
 const CANONICAL_ID = "bazel.canonical_id";
 /** `http_header:NAME` goes to every URI, `http_header_url:INDEX:NAME` to the one at that place in the request. */
 const HEADER = /^(?:http_header|http_header_url:(?<index>\d{1,4})):(?<header>.+)$/;
+/** They travel in a header, and header blocks have to fit what clients accept (8 KiB in Java). */
+const VIOLATIONS_MAX = 16;
 /** These are the connection's, or decide how the content is sent. */
 const OWN_HEADERS: ReadonlySet<string> = new Set([
   "accept-encoding",
@@ -29,6 +31,7 @@ const OWN_HEADERS: ReadonlySet<string> = new Set([
  * @throws {CacheError} invalid_argument for any other, for a header that is none, and for an unreadable checksum.
  */
 export function checkFetchable(qualifiers: readonly Qualifier[], uriCount: number): void {
+  refuseUnsupported(qualifiers.map(({ name }) => name).filter((name) => !isSupported(name)));
   for (const { name, value } of qualifiers) {
     if (name === INTEGRITY) parseIntegrity(value);
     else if (name !== CANONICAL_ID) checkHeader(name, value, uriCount);
@@ -55,9 +58,7 @@ export function headersFor(qualifiers: readonly Qualifier[], uriIndex: number): 
 }
 
 function checkHeader(qualifier: string, value: string, uriCount: number): void {
-  const { index = "0", header } = HEADER.exec(qualifier)?.groups ?? {};
-  if (header === undefined)
-    throw new CacheError("invalid_argument", `qualifiers.name: ${quote(qualifier)} not supported`);
+  const { index = "0", header = "" } = HEADER.exec(qualifier)?.groups ?? {};
   if (OWN_HEADERS.has(header.toLowerCase()) || Number(index) >= uriCount) throw refusedHeader(qualifier);
   try {
     validateHeaderName(header);
@@ -65,6 +66,21 @@ function checkHeader(qualifier: string, value: string, uriCount: number): void {
   } catch {
     throw refusedHeader(qualifier);
   }
+}
+
+function isSupported(name: string): boolean {
+  return name === INTEGRITY || name === CANONICAL_ID || HEADER.test(name);
+}
+
+/** In the form in which the API asks for it, so that a client can leave them out and ask again. */
+function refuseUnsupported(names: readonly string[]): void {
+  if (names.length === 0) return;
+  const fieldViolations = names.slice(0, VIOLATIONS_MAX).map((name) => ({
+    field: "qualifiers.name",
+    description: `${quote(name)} not supported`,
+  }));
+  const message = fieldViolations.map(({ description }) => description).join(", ");
+  throw new CacheError("invalid_argument", `qualifiers.name: ${message}`, { fieldViolations });
 }
 
 function refusedHeader(qualifier: string): CacheError {

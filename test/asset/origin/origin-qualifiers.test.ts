@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { checkFetchable, headersFor, integrityOf } from "../../../src/asset/origin/origin-qualifiers.ts";
+import { CacheError } from "../../../src/cache/cache-error.ts";
 import { expectCode } from "../../contract/entry-store-contract.ts";
 
 const SRI = `sha256-${Buffer.alloc(32).toString("base64")}`;
@@ -30,6 +31,23 @@ describe("qualifiers that an origin can be asked to honour", () => {
     ["checksum.sri", "md5-AAAA"],
   ])("are not %s: %j", async (name, value) => {
     await expectCode("invalid_argument", async () => checkFetchable([{ name, value }], 2));
+  });
+
+  test("leave the others to be named one by one, within bounds", () => {
+    const unsupported = (count: number): CacheError["fieldViolations"] => {
+      const qualifiers = Array.from({ length: count }, (_, index) => ({ name: `other.${index}`, value: "" }));
+      try {
+        checkFetchable([{ name: "checksum.sri", value: SRI }, ...qualifiers], 1);
+      } catch (error) {
+        if (error instanceof CacheError) return error.fieldViolations;
+      }
+      return [];
+    };
+    expect(unsupported(2)).toEqual([
+      { field: "qualifiers.name", description: '"other.0" not supported' },
+      { field: "qualifiers.name", description: '"other.1" not supported' },
+    ]);
+    expect(unsupported(100).length).toBe(16);
   });
 
   test("send headers to the URI that they are for, and what is for one before what is for all", () => {

@@ -107,6 +107,9 @@ function knownDigest({ fn, sizeBytes, integrity }: ExpectedContent): Digest | un
   }
 }
 
+/** A function that is added to the digest functions needs its hash here. */
+const CONTENT_HASHES = { sha256: () => createHash("sha256") } satisfies Record<DigestFunctionName, () => Hash>;
+
 /** Measures content as it comes by, and says no before it is stored. */
 class ContentMeasure {
   readonly #fn: DigestFunctionName;
@@ -118,7 +121,7 @@ class ContentMeasure {
 
   constructor(fn: DigestFunctionName, integrity: Integrity | undefined, checkSize: (takenBytes: number) => void) {
     this.#fn = fn;
-    this.#hash = createHash(fn);
+    this.#hash = CONTENT_HASHES[fn]();
     this.#check = integrity && new IntegrityCheck(integrity);
     this.#checkSize = checkSize;
   }

@@ -66,8 +66,8 @@ async function actions(options: BenchOptions, report: Report): Promise<void> {
   await load.run("batchUpdate", { batchBlobs: 100 });
   await bench.measure("UpdateActionResult", load, "actionUpdate");
   // As many as it takes for the server's code to be compiled: a cache runs for weeks.
-  await bench.measure("GetActionResult, hit", load, "actionHit", { passes: 20 });
-  await bench.measure("GetActionResult, miss", load, "actionMiss", { passes: 20 });
+  await bench.measure("GetActionResult, hit", load, "actionHit", { passes: 8 });
+  await bench.measure("GetActionResult, miss", load, "actionMiss", { passes: 8 });
   await bench.stop();
 }
 

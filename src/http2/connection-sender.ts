@@ -173,14 +173,20 @@ export class ConnectionSender {
 
   #write(): void {
     const pieces = this.#output.take();
-    if (pieces.length === 0) return;
+    const last = pieces.pop();
+    if (last === undefined) return;
+    const afterTaken = this.#output.takeAfterTaken();
     const socket = this.#socket;
-    if (pieces.length > 1) socket.cork();
+    if (pieces.length > 0) socket.cork();
     for (const piece of pieces) socket.write(piece);
-    if (pieces.length > 1) socket.uncork();
-    if (socket.writableNeedDrain) this.#onSocketFull();
+    socket.write(last, afterTaken);
+    if (pieces.length > 0) socket.uncork();
+    if (socket.writableNeedDrain) return this.#onSocketFull();
+    // Over TLS, and where the system's buffers are full, they are taken later.
+    if (socket.writableLength > 0) return;
     // The system has copied all of it, as it mostly has.
-    else if (socket.writableLength === 0) this.#output.noteTaken();
+    this.#output.reuseSlab();
+    afterTaken?.();
   }
 
   close(): void {

@@ -62,17 +62,29 @@ export class OutputBuffer {
     return pieces;
   }
 
-  /** Calls `call` once nothing of what is here now is needed any more. */
+  /** `call` is to be called once nothing of what is here now is needed any more. */
   afterTaken(call: () => void): void {
     this.#afterTaken.push(call);
   }
 
-  /** Nothing of what was taken is needed any more. The slab is used again, rather than a new one when it is full. */
-  noteTaken(): void {
+  /**
+   * All that {@link afterTaken} was given for what {@link take} has just given, as one call, which does nothing when it is
+   * called again or with an error; undefined where it was given nothing.
+   */
+  takeAfterTaken(): ((error?: Error | null) => void) | undefined {
+    if (this.#afterTaken.length === 0) return undefined;
+    const calls = this.#afterTaken;
+    this.#afterTaken = [];
+    return (error) => {
+      if (error === undefined || error === null) for (const call of calls.splice(0)) call();
+    };
+  }
+
+  /** Nothing of what was taken is needed any more: the slab is used again, rather than a new one when it is full. */
+  reuseSlab(): void {
     if (this.#bytes > 0) return;
     this.#pieceStart = 0;
     this.#end = 0;
-    if (this.#afterTaken.length > 0) for (const call of this.#afterTaken.splice(0)) call();
   }
 
   #seal(): void {

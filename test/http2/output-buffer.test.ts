@@ -22,10 +22,10 @@ describe("OutputBuffer", () => {
     const { slab } = output;
     for (let i = 0; i < 1000; i++) {
       write(output, `turn ${i}`);
-      output.noteTaken();
+      output.reuseSlab();
       write(output, ", more");
       expect(taken(output)).toBe(`turn ${i}, more`);
-      output.noteTaken();
+      output.reuseSlab();
     }
     expect(output.slab).toBe(slab);
   });

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { hash } from "node:crypto";
 import { casKey, type EntryKey } from "../src/cache/entry-key.ts";
-import { ShardedEntryStore } from "../src/storage/sharded-entry-store.ts";
+import { StorageEngine } from "../src/storage/storage-engine.ts";
 import { makeTemporaryDirectory } from "../test/support/temporary-directory.ts";
 import { parseByteSize } from "./byte-size.ts";
 
@@ -28,7 +28,7 @@ const totalBytes = maxBytes * Number(values.times);
 
 await using directory = await makeTemporaryDirectory("churn");
 const complain = (fields: object, message: string): void => console.error(message, fields);
-await using store = await ShardedEntryStore.open({
+await using store = await StorageEngine.open({
   directory: directory.path,
   maxBytes,
   shardCount: 2,

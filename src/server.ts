@@ -36,7 +36,7 @@ import { createCallMetrics } from "./observability/call-metrics.ts";
 import type { Logger } from "./observability/logger.ts";
 import { type EngineFigures, Metrics } from "./observability/metrics.ts";
 import { Readiness } from "./readiness.ts";
-import { ShardedEntryStore } from "./storage/sharded-entry-store.ts";
+import { StorageEngine } from "./storage/storage-engine.ts";
 import { readTlsIdentity, type TlsIdentity } from "./tls-identity.ts";
 import { VERSION } from "./version.ts";
 
@@ -303,7 +303,7 @@ function tlsIdentity({ tlsCertPath, tlsKeyPath }: Config): TlsIdentity | undefin
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
   const { directory, maxBytes, shardCount, durability, stagingMemoryBytes, stagingDiskBytes } = config;
   const { hotBlobBytesMax, minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
-  return ShardedEntryStore.open({
+  return StorageEngine.open({
     directory,
     maxBytes,
     shardCount,

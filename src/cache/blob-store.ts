@@ -1,11 +1,13 @@
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
-import type { ByteRange, EntryContent, StagedEntry } from "./entry-store.ts";
+import type { ByteRange, DetachedEntry, EntryContent, StagedEntry } from "./entry-store.ts";
 
 /** Content of a blob being read; see {@link EntryContent} for who closes it. */
 export type BlobContent = EntryContent;
 /** A blob being uploaded; see {@link StagedEntry}. */
 export type StagedBlob = StagedEntry;
+/** A blob being uploaded, between two threads; see {@link DetachedEntry}. */
+export type DetachedBlob = DetachedEntry;
 
 /** A small blob to be stored. */
 export interface BlobPut {
@@ -31,6 +33,8 @@ export interface BlobStore {
   get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined;
   /** Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`. */
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob;
+  /** Goes on with an upload of this blob that was detached, here or in another thread. */
+  attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob>;
   /** Stores a small blob in one step. @throws {CacheError} invalid_argument where hash or size differ. */
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
   /** Stores many. @returns for each of them what `put` would throw, or undefined. Never rejects. */

@@ -1,4 +1,4 @@
-import type { BlobContent, BlobPut, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore, DetachedBlob, StagedBlob } from "./blob-store.ts";
 import { CacheError } from "./cache-error.ts";
 import type { DigestList } from "./digest-list.ts";
 import { type Digest, isEmptyDigest } from "./digest.ts";
@@ -39,6 +39,10 @@ export class EmptyBlobStore implements BlobStore {
 
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
     return isEmptyDigest(digest) ? new EmptyStagedBlob(digest) : this.#inner.stage(digest, signal);
+  }
+
+  async attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
+    return isEmptyDigest(digest) ? new EmptyStagedBlob(digest) : this.#inner.attach(digest, detached);
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -90,6 +94,11 @@ class EmptyStagedBlob implements StagedBlob {
 
   /** Nothing is held. */
   async park(): Promise<void> {}
+
+  async detach(): Promise<DetachedBlob> {
+    this.#isEnded = true;
+    return { bytesStaged: 0, state: undefined };
+  }
 
   async discard(): Promise<void> {
     this.#isEnded = true;

@@ -1,4 +1,4 @@
-import type { BlobContent, BlobPut, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore, DetachedBlob, StagedBlob } from "./blob-store.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
 import { casKey, casSpace } from "./entry-key.ts";
@@ -49,6 +49,10 @@ export class EntryBlobStore implements BlobStore {
 
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
     return this.#entries.stage(casKey(digest), signal === undefined ? {} : { signal });
+  }
+
+  attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
+    return this.#entries.attach(casKey(digest), detached);
   }
 
   put(digest: Digest, bytes: Uint8Array): Promise<void> {

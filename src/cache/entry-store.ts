@@ -29,6 +29,13 @@ export interface EntryContent extends AsyncIterable<Uint8Array> {
   close(): void;
 }
 
+/** An upload between two threads, as a message carries it. It takes its room until a store attaches it. */
+export interface DetachedEntry {
+  readonly bytesStaged: number;
+  /** The engine's own. */
+  readonly state: unknown;
+}
+
 /** An upload in progress. It has one owner at a time (I5) and ends in exactly one of `commit` and `discard`. */
 export interface StagedEntry {
   readonly key: EntryKey;
@@ -56,6 +63,11 @@ export interface StagedEntry {
    * be written to and committed as before. Where there is no room to put the bytes elsewhere they stay in memory.
    */
   park(): Promise<void>;
+  /**
+   * Ends the upload here, so that another thread can go on with it. Its bytes leave memory first.
+   * @throws {CacheError} where there is no room to put them elsewhere: then the upload is as it was.
+   */
+  detach(): Promise<DetachedEntry>;
   /** Frees everything that is staged. Calling it after `commit` or twice does nothing. */
   discard(): Promise<void>;
 }
@@ -89,6 +101,8 @@ export interface EntryStore {
    * @throws {CacheError} resource_exhausted when there was none.
    */
   stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry> | StagedEntry;
+  /** Goes on with an upload that was detached, here or in another thread. */
+  attach(key: EntryKey, detached: DetachedEntry): Promise<StagedEntry>;
   /** Stores a small value in one step; replaces the one before where the space is not content-addressed. */
   put(key: EntryKey, bytes: Uint8Array): Promise<void>;
   /** Stores many, in any order. @returns for each of them why it is not stored, or undefined. Never rejects. */

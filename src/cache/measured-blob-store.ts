@@ -1,4 +1,4 @@
-import type { BlobContent, BlobPut, BlobStore, StagedBlob } from "./blob-store.ts";
+import type { BlobContent, BlobPut, BlobStore, DetachedBlob, StagedBlob } from "./blob-store.ts";
 import type { CacheMeter } from "./cache-meter.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
@@ -41,6 +41,10 @@ export class MeasuredBlobStore implements BlobStore {
     const measured = (staged: StagedBlob): StagedBlob => new MeasuredStagedBlob(staged, this.#meter);
     const staging = this.#inner.stage(digest, signal);
     return staging instanceof Promise ? staging.then(measured) : measured(staging);
+  }
+
+  async attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
+    return new MeasuredStagedBlob(await this.#inner.attach(digest, detached), this.#meter);
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -96,6 +100,10 @@ class MeasuredStagedBlob implements StagedBlob {
 
   park(): Promise<void> {
     return this.#inner.park();
+  }
+
+  detach(): Promise<DetachedBlob> {
+    return this.#inner.detach();
   }
 
   discard(): Promise<void> {

@@ -16,6 +16,8 @@ export interface EngineOptions {
   /** Bytes on disk in all, staging included. */
   readonly maxBytes: number;
   readonly shardCount?: number;
+  /** Threads that accept connections, the main one included; default 1. */
+  readonly listenerCount?: number;
   readonly durability: "commit" | "relaxed";
   readonly stagingMemoryBytes?: number;
   readonly stagingDiskBytes?: number;
@@ -34,7 +36,7 @@ export interface EngineOptions {
   readonly startShard?: StartShard;
   /** Default: a lock on a file, which only a real directory can hold. */
   readonly lock?: (directory: string) => Disposable;
-  /** Descriptors that may stay open for reading segments (HAZARDS H9); default 256. */
+  /** Descriptors that may stay open for reading segments in all (HAZARDS H9); default 256. */
   readonly openSegmentsMax?: number;
   /** Entries that the index has room for; default by size of the store and the machine's memory. */
   readonly entryCountMax?: number;
@@ -53,6 +55,7 @@ export interface EngineOptions {
 /** What the engine works with once every default is filled in. */
 export interface EngineSizes {
   readonly shardCount: number;
+  readonly listenerCount: number;
   readonly segmentBytesMax: number;
   /** Never given to uploads: what retirement may copy before it unlinks. */
   readonly keepFreeBytes: number;
@@ -60,6 +63,7 @@ export interface EngineSizes {
   readonly retireAboveBytes: number;
   readonly stagingMemoryBytes: number;
   readonly stagingDiskBytes: number;
+  /** Of each listener's thread. */
   readonly hotRecordBytesMax: number;
   /** Larger uploads are staged in a temp file at once. */
   readonly slabUploadBytesMax: number;
@@ -101,10 +105,14 @@ export function engineSizes(options: EngineOptions): EngineSizes {
   // A retirement copies at most one segment, and each shard may be sealing one and starting the next meanwhile.
   const keepFreeBytes = 2 * segmentBytesMax + shardCount * 64 * KIB;
   const retireAboveBytes = maxBytes - keepFreeBytes - shardCount * segmentBytesMax;
-  const { maxBytesMin = MAX_BYTES_MIN, stagingMemoryBytes = STAGING_MEMORY_BYTES } = options;
+  const { maxBytesMin = MAX_BYTES_MIN, stagingMemoryBytes = STAGING_MEMORY_BYTES, listenerCount = 1 } = options;
   const slabUploadBytesMax =
     options.slabUploadBytesMax ??
-    clamp(Math.min(segmentBytesMax, stagingMemoryBytes / 8), SLAB_UPLOAD_BYTES_MIN, SLAB_UPLOAD_BYTES_MAX);
+    clamp(
+      Math.min(segmentBytesMax, stagingMemoryBytes / listenerCount / 8),
+      SLAB_UPLOAD_BYTES_MIN,
+      SLAB_UPLOAD_BYTES_MAX,
+    );
   if (maxBytes < maxBytesMin || retireAboveBytes < maxBytes / 4) {
     throw new RangeError(
       `max size: expected at least ${Math.max(maxBytesMin, 6 * shardCount * segmentBytesMax)} bytes for ${shardCount} shards ` +
@@ -117,12 +125,13 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     options.entryCountMax ?? clamp(maxBytes / ENTRY_BYTES_MEAN_MIN, ENTRIES_MIN, indexBytesMax / (ENTRY_BYTES + 24));
   return {
     shardCount,
+    listenerCount,
     segmentBytesMax,
     keepFreeBytes,
     retireAboveBytes,
     stagingMemoryBytes,
     stagingDiskBytes,
-    hotRecordBytesMax: options.hotRecordBytesMax ?? 64 * MIB,
+    hotRecordBytesMax: Math.floor((options.hotRecordBytesMax ?? 64 * MIB) / listenerCount),
     slabUploadBytesMax,
     adoptBytesMin:
       options.adoptBytesMin ?? Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, slabUploadBytesMax + 1)),

@@ -8,7 +8,7 @@ import { type EngineOptions, type EngineSizes, engineSizes, SLAB_BLOCK_BYTES } f
 import { type FileSystem, nodeFileSystem, removeIfThere, removeQuietly } from "./file-system.ts";
 import { HotRecords } from "./hot-records.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
-import { Retirement } from "./retirement.ts";
+import { ENTRIES_FULL_SHARE, Retirement } from "./retirement.ts";
 import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
 import { PromptReads } from "./segment/prompt-reads.ts";
 import { SegmentReaders } from "./segment/segment-readers.ts";
@@ -16,17 +16,18 @@ import { ShardAssignment } from "./shard/shard-assignment.ts";
 import { startShardWorker } from "./shard/shard-client.ts";
 import type { SegmentSummary } from "./shard/shard-protocol.ts";
 import { SupervisedShard } from "./shard/supervised-shard.ts";
-import type { EngineParts } from "./sharded-entry-store.ts";
+import type { EngineParts, SegmentFollower } from "./storage-engine.ts";
 import { DiskAdmission } from "./staging/disk-admission.ts";
 import type { StagingContext } from "./staging/staged-upload.ts";
+import { stagingPaths } from "./staging/staging-paths.ts";
 import { StagingSlab } from "./staging/staging-slab.ts";
 import { StorePaths } from "./store-paths.ts";
 
+/** The main thread's place among the listeners. */
+const MAIN_LISTENER = 0;
 const SEGMENTS_OPEN_MAX = 256;
 const UPLOADS_WAITING_MAX = 4096;
 const ADMISSION_WAIT_MS = 20_000;
-/** Retirement starts for entries when a shard's part of the index is this full. */
-const ENTRIES_FULL_SHARE = 0.97;
 
 /** What is there before the shards are. */
 interface Foundation {
@@ -60,26 +61,38 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
       fileSystem,
       paths,
       ledger: new DiskLedger(options.maxBytes),
-      slab: new StagingSlab(sizes.stagingMemoryBytes, SLAB_BLOCK_BYTES),
+      slab: new StagingSlab(sizes.stagingMemoryBytes, SLAB_BLOCK_BYTES, {
+        index: MAIN_LISTENER,
+        count: sizes.listenerCount,
+      }),
       assignment: new ShardAssignment(sizes.shardCount),
     };
     const foreign: SegmentSummary[] = [];
     startShards(foundation, shards, foreign);
     foreign.push(...(await recoverAndLoad(foundation, shards)));
-    const readers = new SegmentReaders(fileSystem, paths.segments, options.openSegmentsMax ?? SEGMENTS_OPEN_MAX);
+    const openSegmentsMax = Math.ceil((options.openSegmentsMax ?? SEGMENTS_OPEN_MAX) / sizes.listenerCount);
+    const readers = new SegmentReaders(fileSystem, paths.segments, openSegmentsMax);
     const hotRecords = new HotRecords(sizes.hotRecordBytesMax);
+    const segmentFollowers = new Set<SegmentFollower>([
+      (segmentIds) => {
+        for (const segmentId of segmentIds) {
+          readers.retire(segmentId);
+          hotRecords.retire(segmentId);
+        }
+      },
+    ]);
     return {
       ...foundation,
+      logger: options.logger,
       clock: options.clock ?? systemClock,
       lock,
       shards,
       readers,
       promptReads: new PromptReads({ fileSystem }),
       hotRecords,
-      ...buildIntake(foundation, shards, foreign, (segmentId) => {
-        readers.retire(segmentId);
-        hotRecords.retire(segmentId);
-      }),
+      openSegmentsMax,
+      segmentFollowers,
+      ...buildIntake(foundation, shards, foreign, segmentFollowers),
     };
   } catch (error) {
     await Promise.all(shards.map((shard) => shard.terminate()));
@@ -168,7 +181,7 @@ function buildIntake(
   { options, sizes, fileSystem, paths, ledger, slab }: Foundation,
   shards: readonly SupervisedShard[],
   foreign: SegmentSummary[],
-  letGoOf: (segmentId: number) => void,
+  segmentFollowers: ReadonlySet<SegmentFollower>,
 ): { staging: StagingContext; retirement: Retirement } {
   const waiting = {
     waitersMax: UPLOADS_WAITING_MAX,
@@ -196,7 +209,7 @@ function buildIntake(
       ledger.release(accountedBytes);
     },
     onRetired(segmentIds) {
-      for (const segmentId of segmentIds) letGoOf(segmentId);
+      for (const tellRetired of segmentFollowers) tellRetired(segmentIds);
       admission.roomWasMade();
     },
     onError: (error) => options.logger.error({ err: error }, "retirement failed"),
@@ -211,22 +224,13 @@ function buildIntake(
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
     entryBytesMax: sizes.entryBytesMax,
-    newStagingPath: stagingPaths(paths.staging),
+    newStagingPath: stagingPaths(paths.staging, MAIN_LISTENER),
     diskUseChanged() {
       admission.roomWasMade();
       retirement.check();
     },
   };
   return { staging, retirement };
-}
-
-/** Names of temp files: a count, never anything that a client sent (H18). */
-function stagingPaths(directory: string): () => string {
-  let count = 0;
-  return () => {
-    count += 1;
-    return join(directory, `${count.toString(16).padStart(12, "0")}.tmp`);
-  };
 }
 
 function listSegments(fileSystem: FileSystem, directory: string): { segmentIds: number[]; foreignNames: string[] } {

@@ -3,6 +3,9 @@ import type { ShardClient } from "./shard/shard-client.ts";
 import type { SegmentSummary } from "./shard/shard-protocol.ts";
 import type { ShardStats } from "./shard/shard-stats.ts";
 
+/** Retirement starts for entries when a shard's part of the index is this full. */
+export const ENTRIES_FULL_SHARE = 0.97;
+
 export interface RetirementShard {
   readonly client: ShardClient;
   readonly stats: ShardStats;

@@ -1,73 +1,52 @@
 import { keyBytes } from "../cache/key-words.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryKey } from "../cache/entry-key.ts";
-import type { ByteRange, EntryContent, EntryPut, EntryStore, StagedEntry, StageOptions } from "../cache/entry-store.ts";
+import type {
+  ByteRange,
+  DetachedEntry,
+  EntryContent,
+  EntryPut,
+  EntryStore,
+  StagedEntry,
+  StageOptions,
+} from "../cache/entry-store.ts";
 import type { Clock } from "../clock.ts";
-import type { EngineOptions, EngineSizes } from "./engine-options.ts";
-import type { DiskLedger } from "./disk-ledger.ts";
+import type { EngineLogger, EngineSizes } from "./engine-options.ts";
 import { type FileSystem, isPassing } from "./file-system.ts";
 import { shardOfKey } from "./index/index-layout.ts";
 import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
 import type { HotRecords } from "./hot-records.ts";
-import { Housekeeping } from "./housekeeping.ts";
 import { leaseSeconds } from "./lease-clock.ts";
-import { openEngine } from "./open-engine.ts";
-import type { Retirement } from "./retirement.ts";
 import { ChunkBuffers } from "./segment/chunk-buffers.ts";
 import { MemoryContent } from "./segment/memory-content.ts";
 import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
 import { RECORD_HEADER_BYTES } from "./segment/segment-format.ts";
 import type { PinnedSegment, SegmentReaders } from "./segment/segment-readers.ts";
+import type { ShardAccess } from "./shard/shard-client.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
-import { SHARD_STATS, type ShardStatName, type ShardStatsSnapshot } from "./shard/shard-stats.ts";
-import type { SupervisedShard } from "./shard/supervised-shard.ts";
 import { StagedBatch } from "./staging/staged-batch.ts";
 import { StagedUpload, type StagingContext } from "./staging/staged-upload.ts";
 
-/** The parts that `openEngine` puts together. */
-export interface EngineParts {
-  readonly options: EngineOptions;
+/** A shard as reads and uploads see it. */
+export interface StoreShard extends ShardAccess {
+  /** Of the worker that runs now. */
+  readonly index: IndexReader;
+  /** Why the shard takes no uploads now. */
+  readonly fault: string | undefined;
+}
+
+/** What reads and uploads need of the engine, in any thread. */
+export interface StoreParts {
+  readonly logger: EngineLogger;
   readonly sizes: EngineSizes;
   readonly clock: Clock;
   readonly fileSystem: FileSystem;
-  readonly lock: Disposable;
-  readonly ledger: DiskLedger;
-  readonly shards: readonly SupervisedShard[];
+  readonly shards: readonly StoreShard[];
   readonly staging: StagingContext;
   readonly readers: SegmentReaders;
   readonly promptReads: PromptReads;
   readonly hotRecords: HotRecords;
-  readonly retirement: Retirement;
-}
-
-/** A record that was taken out of the index because its checksum failed. */
-export interface QuarantineReport {
-  readonly space: number;
-  readonly key: string;
-  readonly segmentId: number;
-  readonly offset: number;
-  readonly at: string;
-}
-
-const QUARANTINE_REPORTS_MAX = 100;
-
-/** Numbers for `/status` and `/metrics`. */
-export interface EngineStats {
-  readonly entries: number;
-  readonly bytesUsed: number;
-  readonly bytesMax: number;
-  readonly stagingMemoryBytes: number;
-  readonly stagingFileBytes: number;
-  readonly hotRecordBytes: number;
-  readonly shardCount: number;
-  /** How long an entry written now is expected to live; 0 while there is nothing to go by. */
-  readonly expectedLifetimeSeconds: number;
-  /** The latest records that failed their checksum. */
-  readonly quarantined: readonly QuarantineReport[];
-  /** Sums over the shards; of what has no sum, the oldest. */
-  readonly totals: ShardStatsSnapshot;
-  readonly shards: readonly (ShardStatsSnapshot & { entries: number; callsInFlight: number })[];
 }
 
 const WHOLE: ByteRange = { offset: 0 };
@@ -77,29 +56,19 @@ const LOOKUP_ATTEMPTS = 4;
 
 /**
  * The engine on the side of its users: looks entries up in shared memory, reads segments in place, stages uploads
- * and hands them to the shard that owns the key. See README.md in this folder.
+ * and hands them to the shard that owns the key. Each listener's thread has one. See README.md in this folder.
  */
-export class ShardedEntryStore implements EntryStore, AsyncDisposable {
-  private readonly parts: EngineParts;
-  private readonly housekeeping: Housekeeping;
-  private readonly quarantined: QuarantineReport[] = [];
+export abstract class ShardedEntryStore implements EntryStore {
+  protected readonly parts: StoreParts;
   private readonly chunkBuffers = new ChunkBuffers();
-  private closed = false;
+  protected closed = false;
 
-  private constructor(parts: EngineParts) {
+  protected constructor(parts: StoreParts) {
     this.parts = parts;
-    this.housekeeping = new Housekeeping({
-      options: parts.options,
-      shards: parts.shards,
-      onCorrupt: (record) => this.noteQuarantine(record),
-      expectedLifetimeSeconds: () => this.expectedLifetimeSeconds(),
-    });
   }
 
-  /** Locks the directory, recovers what is in it and starts the shard workers. */
-  static async open(options: EngineOptions): Promise<ShardedEntryStore> {
-    return new ShardedEntryStore(await openEngine(options));
-  }
+  /** Keeps a record that failed its checksum in mind, for operators. */
+  protected abstract noteQuarantine(record: QuarantinedRecord): void;
 
   get entryBytesMax(): number {
     return this.parts.sizes.entryBytesMax;
@@ -199,6 +168,10 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     return StagedUpload.start(this.parts.staging, this.shardOf(key), key, sizeBytes, options.signal);
   }
 
+  attach(key: EntryKey, detached: DetachedEntry): Promise<StagedEntry> {
+    return StagedUpload.attach(this.parts.staging, this.shardOf(key), key, detached);
+  }
+
   async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
     this.assertStorable(key, bytes.byteLength);
     const upload = await this.stage(key, { sizeBytes: bytes.byteLength });
@@ -231,61 +204,13 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     return failures;
   }
 
-  private async putTogether(shard: SupervisedShard, puts: readonly EntryPut[]): Promise<unknown[]> {
+  private async putTogether(shard: StoreShard, puts: readonly EntryPut[]): Promise<unknown[]> {
     if (puts.length === 0) return [];
     const batch = StagedBatch.tryStage(this.parts.staging, shard, puts);
     if (batch !== undefined) return batch.commit();
     // One by one they find room, or wait for it.
     const settled = await Promise.allSettled(puts.map(({ key, bytes }) => this.put(key, bytes)));
     return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
-  }
-
-  stats(): EngineStats {
-    const { shards, ledger, staging, hotRecords } = this.parts;
-    const snapshots = shards.map((shard) => ({
-      ...shard.stats.snapshot(),
-      entries: shard.index.liveCount,
-      callsInFlight: shard.callsInFlight,
-    }));
-    const total = (name: ShardStatName): number =>
-      name === "oldestSegmentId" || name === "oldestSegmentCreatedAtMs"
-        ? snapshots.reduce((oldest, shard) => (oldest === 0 ? shard[name] : Math.min(oldest, shard[name] || oldest)), 0)
-        : snapshots.reduce((sum, shard) => sum + shard[name], 0);
-    return {
-      entries: snapshots.reduce((sum, shard) => sum + shard.entries, 0),
-      bytesUsed: ledger.bytesUsed,
-      bytesMax: ledger.bytesMax,
-      stagingMemoryBytes: staging.slab.bytesInUse,
-      stagingFileBytes: staging.fileBudget.bytesUsed,
-      hotRecordBytes: hotRecords.bytes,
-      shardCount: shards.length,
-      expectedLifetimeSeconds: this.expectedLifetimeSeconds() ?? 0,
-      quarantined: [...this.quarantined],
-      totals: Object.fromEntries(SHARD_STATS.map((name) => [name, total(name)])) as ShardStatsSnapshot,
-      shards: snapshots,
-    };
-  }
-
-  /** Seals and syncs every shard, ends the workers, lets go of the directory. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.closed) return;
-    this.closed = true;
-    this.housekeeping[Symbol.dispose]();
-    const { shards, retirement, readers, lock, options } = this.parts;
-    await retirement.stop();
-    await Promise.all(
-      shards.map(async (shard, shardIndex) => {
-        try {
-          await shard.call("close", {});
-        } catch (error) {
-          // Recovery at the next start does what sealing would have saved it.
-          options.logger.error({ error, shardIndex }, "shard did not close cleanly");
-        }
-        await shard.terminate();
-      }),
-    );
-    readers.closeAll();
-    lock[Symbol.dispose]();
   }
 
   private lookUp(key: EntryKey): FoundEntry | undefined {
@@ -326,33 +251,10 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     this.noteQuarantine(record);
     this.shardOf(key)
       .call("quarantine", record)
-      .catch((error: unknown) => this.parts.options.logger.error({ err: error }, "quarantine failed"));
+      .catch((error: unknown) => this.parts.logger.error({ err: error }, "quarantine failed"));
   }
 
-  private noteQuarantine({ space, key, segmentId, offset }: QuarantinedRecord): void {
-    const { options, clock } = this.parts;
-    const at = new Date(clock.wallMs()).toISOString();
-    const report = { space, key: Buffer.from(key).toString("hex"), segmentId, offset, at };
-    options.logger.error(report, "record failed its checksum: quarantined");
-    this.quarantined.push(report);
-    if (this.quarantined.length > QUARANTINE_REPORTS_MAX) this.quarantined.shift();
-  }
-
-  /**
-   * How long an entry that is written now will live if nobody uses it: the age of the oldest segment, stretched by
-   * the share of the budget that is still free.
-   */
-  private expectedLifetimeSeconds(): number | undefined {
-    const { shards, sizes, ledger, clock } = this.parts;
-    const ages = shards
-      .map(({ stats }) => stats.get("oldestSegmentCreatedAtMs"))
-      .filter((createdAtMs) => createdAtMs > 0)
-      .map((createdAtMs) => Math.max(0, clock.wallMs() - createdAtMs) / 1000);
-    if (ages.length === 0 || ledger.bytesUsed === 0) return undefined;
-    return Math.max(...ages) * Math.max(1, sizes.retireAboveBytes / ledger.bytesUsed);
-  }
-
-  private shardOf(key: EntryKey): SupervisedShard {
+  private shardOf(key: EntryKey): StoreShard {
     return this.shardAt(this.shardIndexOf(key));
   }
 
@@ -360,7 +262,7 @@ export class ShardedEntryStore implements EntryStore, AsyncDisposable {
     return shardOfKey(key.words, this.parts.shards.length);
   }
 
-  private shardAt(shardIndex: number): SupervisedShard {
+  private shardAt(shardIndex: number): StoreShard {
     const shard = this.parts.shards[shardIndex];
     if (shard === undefined)
       throw new RangeError(`shard: expected below ${this.parts.shards.length}, got ${shardIndex}`);

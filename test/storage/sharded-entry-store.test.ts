@@ -14,7 +14,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type EntryKey, actionKey } from "../../src/cache/entry-key.ts";
 import type { EngineOptions } from "../../src/storage/engine-options.ts";
 import { shardOfKey } from "../../src/storage/index/index-layout.ts";
-import type { ShardedEntryStore } from "../../src/storage/sharded-entry-store.ts";
+import type { StorageEngine } from "../../src/storage/storage-engine.ts";
 import { type CasContent, randomContent, randomContents } from "../support/cas-content.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -26,7 +26,7 @@ const action = randomContent(random, 100);
 const valueKey = (name: string): EntryKey => actionKey(name, action.digest);
 let directory: TemporaryDirectory;
 let engine: TestEngine;
-let store: ShardedEntryStore;
+let store: StorageEngine;
 
 beforeEach(async () => {
   directory = await makeTemporaryDirectory("store");

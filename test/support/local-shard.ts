@@ -94,8 +94,10 @@ class LocalShardClient implements ShardClient {
   async call<M extends ShardMethodName>(
     method: M,
     request: ShardMethods[M]["request"],
+    onSent?: () => void,
   ): Promise<ShardMethods[M]["response"]> {
     if (!this.#isRunning) throw new ShardDiedError(undefined);
+    onSent?.();
     const task = structuredClone({ method, request }) as ShardTask;
     return new Promise((resolve, reject) => {
       const waiter: Waiter = { resolve: (response) => resolve(response as ShardMethods[M]["response"]), reject };

@@ -4,6 +4,7 @@ import { CacheError } from "../../src/cache/cache-error.ts";
 import { type EntryKey, isContentAddressed } from "../../src/cache/entry-key.ts";
 import type {
   ByteRange,
+  DetachedEntry,
   EntryContent,
   EntryPut,
   EntryStore,
@@ -93,6 +94,13 @@ export class MemoryEntryStore implements EntryStore {
     return new MemoryStaged(this, key);
   }
 
+  async attach(key: EntryKey, { state }: DetachedEntry): Promise<StagedEntry> {
+    const staged = new MemoryStaged(this, key);
+    this.openStaged++;
+    staged.write(state as Uint8Array);
+    return staged;
+  }
+
   async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
     await this.publish(key, Uint8Array.from(bytes));
   }
@@ -169,6 +177,13 @@ class MemoryStaged implements StagedEntry {
 
   /** There is nowhere else to put the bytes. */
   async park(): Promise<void> {}
+
+  async detach(): Promise<DetachedEntry> {
+    const { bytesStaged } = this;
+    const state = Buffer.concat(this.#chunks);
+    this.#end();
+    return { bytesStaged, state };
+  }
 
   async discard(): Promise<void> {
     if (!this.#isEnded) this.#end();

@@ -1,11 +1,11 @@
 import type { EngineOptions } from "../../src/storage/engine-options.ts";
-import { ShardedEntryStore } from "../../src/storage/sharded-entry-store.ts";
+import { StorageEngine } from "../../src/storage/storage-engine.ts";
 import { makeTemporaryDirectory } from "./temporary-directory.ts";
 
 export const MIB = 1024 * 1024;
 
 export interface TestEngine extends AsyncDisposable {
-  readonly store: ShardedEntryStore;
+  readonly store: StorageEngine;
   readonly directory: string;
   /** What the engine logged as warning or error. */
   readonly complaints: string[];
@@ -18,7 +18,7 @@ export async function openTestEngine(options: Partial<EngineOptions> = {}): Prom
   const directory = options.directory ?? temporary?.path ?? "";
   const complaints: string[] = [];
   const complain = (_fields: object, message: string): void => void complaints.push(message);
-  const store = await ShardedEntryStore.open({
+  const store = await StorageEngine.open({
     maxBytes: 512 * MIB,
     shardCount: 2,
     durability: "commit",

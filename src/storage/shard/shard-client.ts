@@ -1,12 +1,34 @@
+import { MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { CacheError } from "../../cache/cache-error.ts";
-import { decodeOutcomes, encodePuts } from "./put-message.ts";
-import type { PutOutcome, PutRequest, ShardMethodName, ShardMethods, ShardWorkerData } from "./shard-protocol.ts";
+import { PutGatherer } from "./put-gatherer.ts";
+import type {
+  PutRequest,
+  ShardListenerMethods,
+  ShardMethodName,
+  ShardMethods,
+  ShardTask,
+  ShardWorkerData,
+} from "./shard-protocol.ts";
 import { SHARD_WORKER_URL } from "../worker-urls.ts";
 
+/** What reads and uploads ask of a shard, in whatever thread they run. */
+export interface ShardAccess {
+  /** @param onSent Called in the turn in which the request leaves this thread: from then on it may be carried out. */
+  call<M extends keyof ShardListenerMethods>(
+    method: M,
+    request: ShardMethods[M]["request"],
+    onSent?: () => void,
+  ): Promise<ShardMethods[M]["response"]>;
+}
+
 /** How the rest of the engine talks to one shard, in whatever thread it runs. */
-export interface ShardClient {
-  call<M extends ShardMethodName>(method: M, request: ShardMethods[M]["request"]): Promise<ShardMethods[M]["response"]>;
+export interface ShardClient extends ShardAccess {
+  call<M extends ShardMethodName>(
+    method: M,
+    request: ShardMethods[M]["request"],
+    onSent?: () => void,
+  ): Promise<ShardMethods[M]["response"]>;
   /** Calls sent and not answered yet. */
   readonly callsInFlight: number;
   /** Ends the thread; the shard was closed before. */
@@ -27,7 +49,7 @@ export type StartShard = (data: ShardWorkerData, onDeath: (error: unknown) => vo
 export const startShardWorker: StartShard = (data, onDeath) => new PiscinaShardClient(data, onDeath);
 
 /** Uploads that may wait in one shard: bounded by the staging budgets long before this. */
-const CALLS_IN_FLIGHT_MAX = 16_384;
+export const CALLS_IN_FLIGHT_MAX = 16_384;
 
 /**
  * A shard in a Piscina pool of one thread. Piscina gives a task to any idle thread, so the pool of one is what
@@ -40,7 +62,10 @@ class PiscinaShardClient implements ShardClient {
   private readonly exited: Promise<unknown>;
   private closing = false;
   private dead = false;
-  private readonly gathered: { request: PutRequest; settle: PromiseWithResolvers<PutOutcome> }[] = [];
+  private readonly gatherer = new PutGatherer((request, sent) => {
+    sent();
+    return this.pool.run({ method: "putMany", request } satisfies ShardTask);
+  });
   callsInFlight = 0;
 
   /** @param onDeath Called once when the thread ends by itself. */
@@ -69,6 +94,7 @@ class PiscinaShardClient implements ShardClient {
   async call<M extends ShardMethodName>(
     method: M,
     request: ShardMethods[M]["request"],
+    onSent?: () => void,
   ): Promise<ShardMethods[M]["response"]> {
     if (this.dead) throw new ShardDiedError(undefined);
     if (this.closing) throw new CacheError("unavailable", "the cache is shutting down");
@@ -79,31 +105,14 @@ class PiscinaShardClient implements ShardClient {
     try {
       // An adopted file is answered much later than the small uploads that were ready with it.
       const isSmallPut = method === "put" && !(request as PutRequest).adopt;
+      if (!isSmallPut) onSent?.();
       return (await (isSmallPut
-        ? this.gather(request as PutRequest)
-        : this.pool.run({ method, request }))) as ShardMethods[M]["response"];
+        ? this.gatherer.put(request as PutRequest, onSent)
+        : this.pool.run({ method, request }, { transferList: movedWith(request) }))) as ShardMethods[M]["response"];
     } catch (error) {
       throw this.dead ? new ShardDiedError(error) : error;
     } finally {
       this.callsInFlight -= 1;
-    }
-  }
-
-  /** Crossing to the worker costs about 90 us a message: uploads that are ready in one turn of the event loop share it. */
-  private gather(request: PutRequest): Promise<PutOutcome> {
-    const settle = Promise.withResolvers<PutOutcome>();
-    if (this.gathered.push({ request, settle }) === 1) setImmediate(() => void this.sendGathered());
-    return settle.promise;
-  }
-
-  private async sendGathered(): Promise<void> {
-    const puts = this.gathered.splice(0);
-    try {
-      const task = { method: "putMany", request: encodePuts(puts.map(({ request }) => request)) };
-      const response = (await this.pool.run(task)) as ShardMethods["putMany"]["response"];
-      for (const [i, outcome] of decodeOutcomes(response, puts.length).entries()) puts[i]?.settle.resolve(outcome);
-    } catch (error) {
-      for (const { settle } of puts) settle.reject(error);
     }
   }
 
@@ -121,4 +130,9 @@ class PiscinaShardClient implements ShardClient {
     // an exit that was.
     void this.exited.then(() => onDeath(error));
   }
+}
+
+/** A port is in one thread at a time. */
+function movedWith(request: object): MessagePort[] {
+  return "port" in request && request.port instanceof MessagePort ? [request.port] : [];
 }

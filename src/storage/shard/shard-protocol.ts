@@ -1,3 +1,4 @@
+import type { MessagePort } from "node:worker_threads";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
 import type { IndexBuffers } from "../index/index-layout.ts";
 import type { OutcomeMessage, PutMessage } from "./put-message.ts";
@@ -102,12 +103,20 @@ export interface ShardMethods {
   quarantine: { request: QuarantinedRecord; response: { removed: boolean } };
   /** Checks about so many bytes of records against their checksums, going on where the last call stopped. */
   scrub: { request: { budgetBytes: number }; response: ScrubResult };
+  /**
+   * Takes calls of a listener thread too, by a port of its own. Answered once that thread has ended and everything that
+   * it had asked is done.
+   */
+  serveListener: { request: { port: MessagePort }; response: Record<never, never> };
   sync: { request: Record<never, never>; response: Record<never, never> };
   /** Saves this shard's part of the index, so that the next start need not read every footer. */
   checkpoint: { request: Record<never, never>; response: { bytes: number } };
   /** Seals, syncs, saves a checkpoint; no call follows. */
   close: { request: Record<never, never>; response: Record<never, never> };
 }
+
+/** What a listener thread asks of a shard without crossing the main thread. */
+export type ShardListenerMethods = Pick<ShardMethods, "put" | "putMany" | "quarantine">;
 
 export type ShardMethodName = keyof ShardMethods;
 export type ShardTask = { [M in ShardMethodName]: { method: M; request: ShardMethods[M]["request"] } }[ShardMethodName];

@@ -1,5 +1,6 @@
 import { decodePuts, encodeOutcomes } from "./put-message.ts";
 import type { Shard } from "./shard.ts";
+import { serveListener } from "./serve-listener.ts";
 import type {
   PutOutcome,
   PutRequest,
@@ -49,6 +50,10 @@ export class ShardServer {
       }
       case "scrub":
         return this.runLong(this.shard.scrub(task.request.budgetBytes));
+      case "serveListener":
+        // A task that is open for as long as the listener lives: a Piscina thread without one sleeps on its own port.
+        await serveListener(task.request.port, (asked) => this.handle(asked));
+        return {};
       case "sync":
         this.shard.sync();
         return {};

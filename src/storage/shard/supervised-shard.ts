@@ -1,4 +1,5 @@
-import { allocateIndexBuffers } from "../index/index-layout.ts";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
+import { allocateIndexBuffers, type IndexBuffers } from "../index/index-layout.ts";
 import { IndexReader } from "../index/index-reader.ts";
 import type { EngineLogger } from "../engine-options.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
@@ -22,6 +23,16 @@ export interface SupervisedShardOptions {
 
 const DEATHS_MAX = 3;
 
+/** A listener thread as a shard sees it: told of the worker that runs now. What fails is told to nobody: it has ended. */
+export interface ShardFollower {
+  /** Resolves once the listener looks entries up in this index. */
+  replaceIndex(index: IndexBuffers): Promise<void>;
+  /** The listener hands its uploads to this port from now on. */
+  connect(port: MessagePort): Promise<void>;
+  /** Nothing is taken until the next `connect`. */
+  showFault(reason: string): Promise<void>;
+}
+
 /**
  * A shard whose thread is started again when it dies (HAZARDS H28): everybody who waited for it gets an error, the
  * slot is freed once the thread is gone, and a new one recovers the shard's segments into a new index. Until then
@@ -32,6 +43,10 @@ export class SupervisedShard implements ShardClient {
   /** Of the running worker; replaced once a new one has loaded. */
   index: IndexReader;
   private readonly options: SupervisedShardOptions;
+  private readonly followers = new Map<number, ShardFollower>();
+  /** By listener: settled once the worker has done everything that it had asked, or is gone. */
+  private readonly serving = new Map<number, Promise<void>>();
+  private indexBuffers: IndexBuffers;
   private client: ShardClient;
   private deaths = 0;
   private stopping = false;
@@ -43,11 +58,12 @@ export class SupervisedShard implements ShardClient {
     this.options = options;
     const { client, index } = this.start();
     this.client = client;
-    this.index = index;
+    this.indexBuffers = index;
+    this.index = new IndexReader(index);
   }
 
   get callsInFlight(): number {
-    return this.client.callsInFlight;
+    return this.client.callsInFlight - this.serving.size;
   }
 
   /** Why the shard takes no uploads now. */
@@ -62,10 +78,27 @@ export class SupervisedShard implements ShardClient {
   async call<M extends ShardMethodName>(
     method: M,
     request: ShardMethods[M]["request"],
+    onSent?: () => void,
   ): Promise<ShardMethods[M]["response"]> {
     // Before the new worker has loaded it must not take anything: what is loaded after a put would lie over it.
     if (this.restarting !== undefined || this.down) throw new ShardDiedError(undefined);
-    return this.client.call(method, request);
+    return this.client.call(method, request, onSent);
+  }
+
+  /** Brings a listener thread up to date, and keeps it so until it is left. */
+  async follow(listenerIndex: number, follower: ShardFollower): Promise<void> {
+    while (this.restarting !== undefined) await this.restarting;
+    // From here on it is told of every new worker too, by whoever is the later.
+    this.followers.set(listenerIndex, follower);
+    await follower.replaceIndex(this.indexBuffers);
+    if (this.fault === undefined) await this.connect(follower, listenerIndex);
+    else await follower.showFault(this.fault);
+  }
+
+  /** Resolves once nothing is left of what the listener thread, which has ended, had asked. */
+  async leave(listenerIndex: number): Promise<void> {
+    this.followers.delete(listenerIndex);
+    await this.serving.get(listenerIndex);
   }
 
   async terminate(): Promise<void> {
@@ -75,18 +108,36 @@ export class SupervisedShard implements ShardClient {
     this.options.assignment.release(this.options.data.shardIndex);
   }
 
-  private start(): { client: ShardClient; index: IndexReader } {
+  private start(): { client: ShardClient; index: IndexBuffers } {
     const { data, entryCountMax, startShard } = this.options;
     const index = allocateIndexBuffers(entryCountMax);
     const client = startShard({ ...data, index, stats: this.stats.buffer }, (error) => this.noteDeath(error));
-    return { client, index: new IndexReader(index) };
+    return { client, index };
+  }
+
+  private async connect(follower: ShardFollower, listenerIndex: number): Promise<void> {
+    const { port1, port2 } = new MessageChannel();
+    const serving = this.client
+      .call("serveListener", { port: port1 })
+      // The worker is gone, and the listener sees the port close.
+      .catch(() => port1.close())
+      .then(() => {
+        if (this.serving.get(listenerIndex) === serving) this.serving.delete(listenerIndex);
+      });
+    this.serving.set(listenerIndex, serving);
+    // A listener that is gone has no use for it, and the worker sees the port close.
+    await follower.connect(port2).catch(() => port2.close());
+  }
+
+  private async tellFollowers(tell: (follower: ShardFollower, listenerIndex: number) => Promise<void>): Promise<void> {
+    await Promise.all([...this.followers].map(([index, follower]) => tell(follower, index).catch(() => undefined)));
   }
 
   private noteDeath(error: unknown): void {
     const { logger, data } = this.options;
     this.deaths += 1;
     logger.error({ err: error, shardIndex: data.shardIndex, deaths: this.deaths }, "shard worker died");
-    if (this.stopping || this.deaths > DEATHS_MAX) return;
+    if (this.stopping || this.deaths > DEATHS_MAX) return this.tellFault();
     const restarting = this.restart()
       .then(() => {
         this.down = false;
@@ -98,8 +149,15 @@ export class SupervisedShard implements ShardClient {
       .finally(() => {
         // Where the new worker died too, the next restart is on its way.
         if (this.restarting === restarting) this.restarting = undefined;
+        this.tellFault();
       });
     this.restarting = restarting;
+    this.tellFault();
+  }
+
+  private tellFault(): void {
+    const { fault } = this;
+    if (fault !== undefined) void this.tellFollowers((follower) => follower.showFault(fault));
   }
 
   private async restart(): Promise<void> {
@@ -121,7 +179,11 @@ export class SupervisedShard implements ShardClient {
     const firstSequence = [...segments, ...foreign].reduce((max, { maxSequence }) => Math.max(max, maxSequence), 0) + 1;
     const loaded = await client.call("load", { own: segments, foreign, firstSequence });
     for (const warning of [...warnings, ...loaded.warnings]) logger.warn({ shardIndex: data.shardIndex }, warning);
-    this.index = index;
+    this.indexBuffers = index;
+    this.index = new IndexReader(index);
+    // Every listener looks into the new index before any of them may put: what one has acknowledged, all must find (I2).
+    await this.tellFollowers((follower) => follower.replaceIndex(index));
+    await this.tellFollowers((follower, listenerIndex) => this.connect(follower, listenerIndex));
     logger.info({ shardIndex: data.shardIndex, entries: loaded.entries }, "shard worker started again");
   }
 }

@@ -2,6 +2,19 @@ import { CacheError } from "../../cache/cache-error.ts";
 import { systemTimers, type Timers } from "../../timers.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 
+/** Lets uploads in as room comes free. */
+export interface Admission {
+  /** Reserves `bytes` on the ledger if there is room and nobody waits for it. */
+  tryAdmit(bytes: number): boolean;
+  /**
+   * Reserves `bytes` on the ledger.
+   * @throws {CacheError} storage_full with a retry time where there was no room in time.
+   */
+  admit(bytes: number, signal?: AbortSignal): Promise<void>;
+  /** Called after bytes were released. */
+  roomWasMade(): void;
+}
+
 interface Waiter {
   readonly bytes: number;
   readonly admit: () => void;
@@ -18,8 +31,11 @@ export interface DiskAdmissionOptions {
   readonly timers?: Timers;
 }
 
-/** Lets an upload in once the disk has room for all of it, first come first served, for a bounded time (I7). */
-export class DiskAdmission {
+/**
+ * Lets an upload in once the disk has room for all of it, first come first served, for a bounded time (I7). Uploads of
+ * all listener threads that wait do so here.
+ */
+export class DiskAdmission implements Admission {
   private readonly ledger: DiskLedger;
   private readonly options: DiskAdmissionOptions;
   private readonly waiters: Waiter[] = [];
@@ -29,15 +45,10 @@ export class DiskAdmission {
     this.options = options;
   }
 
-  /** Reserves `bytes` on the ledger if there is room and nobody waits for it. */
   tryAdmit(bytes: number): boolean {
     return this.waiters.length === 0 && this.ledger.tryReserve(bytes, this.options.keepFreeBytes);
   }
 
-  /**
-   * Reserves `bytes` on the ledger.
-   * @throws {CacheError} storage_full with a retry time where there was no room in time.
-   */
   async admit(bytes: number, signal?: AbortSignal): Promise<void> {
     if (this.tryAdmit(bytes)) return;
     if (this.waiters.length >= this.options.waitersMax) throw noRoom();
@@ -48,6 +59,7 @@ export class DiskAdmission {
         signal?.removeEventListener("abort", abort);
         const position = this.waiters.indexOf(waiter);
         if (position !== -1) this.waiters.splice(position, 1);
+        this.ledger.setWaiters(this.waiters.length);
       };
       const giveUp = (error: CacheError): void => {
         settle();
@@ -67,8 +79,10 @@ export class DiskAdmission {
       };
       signal?.addEventListener("abort", abort, { once: true });
       this.waiters.push(waiter);
-      // After it has queued up: whoever makes room asks how much is wanted.
-      this.options.wantRoom();
+      this.ledger.setWaiters(this.waiters.length);
+      // After it has queued up: whoever makes room asks how much is wanted. And another thread that released bytes
+      // since they were found short has seen nobody wait: so they are tried once more.
+      this.roomWasMade();
     });
   }
 
@@ -77,7 +91,7 @@ export class DiskAdmission {
     return this.waiters[0]?.bytes ?? 0;
   }
 
-  /** Tries the waiters again, in order; called after bytes were released. */
+  /** Tries the waiters again, in order. */
   roomWasMade(): void {
     for (;;) {
       const first = this.waiters[0];

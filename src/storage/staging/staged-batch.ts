@@ -5,7 +5,7 @@ import { keyBytes } from "../../cache/key-words.ts";
 import { copyBytes } from "../copy-bytes.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
 import { decodeOutcomes, encodePuts } from "../shard/put-message.ts";
-import { type ShardClient, ShardDiedError } from "../shard/shard-client.ts";
+import { type ShardAccess, ShardDiedError } from "../shard/shard-client.ts";
 import type { PutOutcome, PutRequest } from "../shard/shard-protocol.ts";
 import { putFailure, type StagingContext } from "./staged-upload.ts";
 
@@ -17,13 +17,13 @@ import { putFailure, type StagingContext } from "./staged-upload.ts";
  */
 export class StagedBatch {
   private readonly context: StagingContext;
-  private readonly shard: ShardClient;
+  private readonly shard: ShardAccess;
   private readonly requests: readonly PutRequest[];
   private readonly blocks: readonly number[];
 
   private constructor(
     context: StagingContext,
-    shard: ShardClient,
+    shard: ShardAccess,
     requests: readonly PutRequest[],
     blocks: readonly number[],
   ) {
@@ -34,7 +34,7 @@ export class StagedBatch {
   }
 
   /** @returns undefined where there is no room for all of them at once, on disk or in memory. */
-  static tryStage(context: StagingContext, shard: ShardClient, puts: readonly EntryPut[]): StagedBatch | undefined {
+  static tryStage(context: StagingContext, shard: ShardAccess, puts: readonly EntryPut[]): StagedBatch | undefined {
     const { slab, admission } = context;
     let valueBytes = 0;
     let diskBytes = 0;
@@ -63,15 +63,21 @@ export class StagedBatch {
   /** Hands the values over. @returns for each of them why it is not stored, or undefined. Never rejects. */
   async commit(): Promise<(CacheError | undefined)[]> {
     const { ledger, slab, diskUseChanged } = this.context;
+    const diskBytes = this.requests.reduce((sum, { sizeBytes }) => sum + recordFootprintBytes(sizeBytes), 0);
+    let isSent = false;
+    const onSent = (): void => {
+      isSent = true;
+      ledger.letGo(diskBytes);
+    };
     let outcomes: PutOutcome[];
     try {
-      const response = await this.shard.call("putMany", encodePuts(this.requests));
+      const response = await this.shard.call("putMany", encodePuts(this.requests), onSent);
       outcomes = decodeOutcomes(response, this.requests.length);
     } catch (error) {
       // As for a single upload: what a shard that died has appended is not known here.
-      if (!(error instanceof ShardDiedError)) {
-        for (const { sizeBytes } of this.requests) ledger.release(recordFootprintBytes(sizeBytes));
-      }
+      const isKnown = !isSent || !(error instanceof ShardDiedError);
+      if (isSent && isKnown) ledger.hold(diskBytes);
+      if (isKnown) ledger.release(diskBytes);
       const failure = error instanceof CacheError ? error : new CacheError("internal", String(error), { cause: error });
       return this.requests.map(() => failure);
     } finally {

@@ -1,16 +1,16 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
 import { keyBytes } from "../../cache/key-words.ts";
-import type { StagedEntry } from "../../cache/entry-store.ts";
+import type { DetachedEntry, StagedEntry } from "../../cache/entry-store.ts";
 import { copyBytes } from "../copy-bytes.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
-import { errorCode, type FileSystem } from "../file-system.ts";
+import { errorCode, type FileSystem, removeQuietly } from "../file-system.ts";
 import { ADOPTED_PAYLOAD_OFFSET, adoptedFileBytes, stagingFileBytes } from "../shard/adoption.ts";
-import { type ShardClient, ShardDiedError } from "../shard/shard-client.ts";
+import { type ShardAccess, ShardDiedError } from "../shard/shard-client.ts";
 import type { PutOutcome, StagedSource } from "../shard/shard-protocol.ts";
 import { isDiskFull } from "../shard/write-failure.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
-import type { DiskAdmission } from "./disk-admission.ts";
+import type { Admission } from "./disk-admission.ts";
 import { StagingFile } from "./staging-file.ts";
 import { type StagingSlab, UNPROMISED_BYTES_MAX } from "./staging-slab.ts";
 
@@ -19,10 +19,10 @@ export interface StagingContext {
   readonly slab: StagingSlab;
   readonly fileSystem: FileSystem;
   readonly ledger: DiskLedger;
-  readonly admission: DiskAdmission;
+  readonly admission: Admission;
   /** Bounds the temp files; a part of the disk that the ledger counts too. */
   readonly fileBudget: DiskLedger;
-  readonly fileAdmission: DiskAdmission;
+  readonly fileAdmission: Admission;
   /** Larger uploads go to a temp file at once. */
   readonly slabUploadBytesMax: number;
   /** From this size on, the temp file is adopted instead of copied. */
@@ -31,6 +31,15 @@ export interface StagingContext {
   readonly newStagingPath: () => string;
   /** Called after bytes were given back or the disk got fuller. */
   readonly diskUseChanged: () => void;
+}
+
+/** A closed temp file and the room reserved for it; both belong to nobody until they are attached. */
+interface DetachedUpload {
+  readonly path: string;
+  readonly sizeBytes: number | undefined;
+  readonly coveredBytes: number;
+  readonly reservedBytes: number;
+  readonly reservedFileBytes: number;
 }
 
 /** Size of each of the two write buffers of a temp file, at the most. */
@@ -45,7 +54,7 @@ const COVER_STEP_BYTES = 8 * 1024 * 1024;
 export class StagedUpload implements StagedEntry {
   readonly key: EntryKey;
   private readonly context: StagingContext;
-  private readonly shard: ShardClient;
+  private readonly shard: ShardAccess;
   private readonly sizeBytes: number | undefined;
   private readonly sizeBytesMax: number;
   private state: "open" | "committing" | "ended" = "open";
@@ -63,7 +72,7 @@ export class StagedUpload implements StagedEntry {
   private busy: Promise<void> = Promise.resolve();
   private ending: AbortController | undefined;
 
-  private constructor(context: StagingContext, shard: ShardClient, key: EntryKey, sizeBytes: number | undefined) {
+  private constructor(context: StagingContext, shard: ShardAccess, key: EntryKey, sizeBytes: number | undefined) {
     this.context = context;
     this.shard = shard;
     this.key = key;
@@ -78,7 +87,7 @@ export class StagedUpload implements StagedEntry {
    */
   static start(
     context: StagingContext,
-    shard: ShardClient,
+    shard: ShardAccess,
     key: EntryKey,
     sizeBytes: number | undefined,
     signal?: AbortSignal,
@@ -105,6 +114,36 @@ export class StagedUpload implements StagedEntry {
     if (!slab.tryPromise(bytes)) return false;
     this.promisedBytes = bytes;
     return true;
+  }
+
+  /** Takes over what `detach` has left, in whatever thread that was. */
+  static async attach(
+    context: StagingContext,
+    shard: ShardAccess,
+    key: EntryKey,
+    { bytesStaged, state }: DetachedEntry,
+  ): Promise<StagedUpload> {
+    const { path, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
+    const { fileSystem, ledger, fileBudget, newStagingPath } = context;
+    const upload = new StagedUpload(context, shard, key, sizeBytes);
+    upload.staged = bytesStaged;
+    upload.coveredBytes = coveredBytes;
+    upload.reservedBytes = reservedBytes;
+    upload.reservedFileBytes = reservedFileBytes;
+    ledger.hold(reservedBytes);
+    fileBudget.hold(reservedFileBytes);
+    // A name of this thread's: the other one's files are removed when it ends.
+    const ownPath = newStagingPath();
+    try {
+      fileSystem.rename(path, ownPath);
+      const position = ADOPTED_PAYLOAD_OFFSET + bytesStaged;
+      upload.file = await StagingFile.reopen(fileSystem, ownPath, position, FILE_BUFFER_BYTES);
+    } catch (error) {
+      for (const left of [path, ownPath]) removeQuietly(fileSystem, left);
+      await upload.release();
+      throw stagingError(error);
+    }
+    return upload;
   }
 
   get bytesStaged(): number {
@@ -179,6 +218,30 @@ export class StagedUpload implements StagedEntry {
     await this.track(this.spill(new Uint8Array(0), this.coveredBytes))?.catch(() => undefined);
   }
 
+  async detach(): Promise<DetachedEntry> {
+    if (this.state !== "open") throw new CacheError("failed_precondition", "the upload has ended");
+    await this.busy;
+    if (this.file === undefined) await this.track(this.spill(new Uint8Array(0), this.coveredBytes));
+    this.state = "committing";
+    const { staged, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = this;
+    const { ledger, fileBudget } = this.context;
+    let path: string;
+    try {
+      path = await this.finishFile();
+    } catch (error) {
+      await this.release();
+      throw stagingError(error);
+    }
+    ledger.letGo(reservedBytes);
+    fileBudget.letGo(reservedFileBytes);
+    this.file = undefined;
+    this.reservedBytes = 0;
+    this.reservedFileBytes = 0;
+    this.end();
+    const state: DetachedUpload = { path, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes };
+    return { bytesStaged: staged, state };
+  }
+
   async discard(): Promise<void> {
     if (this.state !== "open") return;
     this.state = "committing";
@@ -193,19 +256,26 @@ export class StagedUpload implements StagedEntry {
     const source: StagedSource =
       file === undefined ? { kind: "slab", blocks, start: 0 } : { kind: "file", path: file.path };
     let outcome: PutOutcome;
+    let isSent = false;
+    const onSent = (): void => {
+      isSent = true;
+      this.context.ledger.letGo(this.reservedBytes);
+    };
     try {
-      outcome = await this.shard.call("put", {
+      const request = {
         space: key.space,
         key: keyBytes(key.words),
         contentAddressed: isContentAddressed(key),
         sizeBytes: staged,
         source,
         adopt: file !== undefined && staged >= this.context.adoptBytesMin,
-      });
+      };
+      outcome = await this.shard.call("put", request, onSent);
     } catch (error) {
       // The shard did not answer: its bytes are still ours. What it had appended before it died cannot be told from
       // here, so the reservation is left on the ledger, which then counts too much rather than too little.
-      if (error instanceof ShardDiedError) this.reservedBytes = 0;
+      if (isSent && error instanceof ShardDiedError) this.reservedBytes = 0;
+      if (isSent) this.context.ledger.hold(this.reservedBytes);
       await this.release();
       throw error;
     }
@@ -270,6 +340,13 @@ export class StagedUpload implements StagedEntry {
     const bufferBytes = Math.min(FILE_BUFFER_BYTES, coveredBytes + 1);
     this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, bufferBytes);
     return this.file;
+  }
+
+  /** Every byte is written and the descriptor is closed when it resolves (I5). @returns the path. */
+  private async finishFile(): Promise<string> {
+    if (this.file === undefined) throw new Error("the upload has no file");
+    await this.file.finish();
+    return this.file.path;
   }
 
   private untilDiscarded(): AbortSignal {

@@ -38,6 +38,17 @@ export class StagingFile {
     return new StagingFile(fileSystem, path, fd, payloadOffset, bufferBytes);
   }
 
+  /** Goes on with a file that was finished; what follows is written from `position` on. */
+  static async reopen(
+    fileSystem: FileSystem,
+    path: string,
+    position: number,
+    bufferBytes: number,
+  ): Promise<StagingFile> {
+    const fd = await fileSystem.openAsync(path, "update");
+    return new StagingFile(fileSystem, path, fd, position, bufferBytes);
+  }
+
   /** Copies `chunk` where that can be done at once. @returns false where nothing was taken. */
   tryWrite(chunk: Uint8Array): boolean {
     const room = this.filling.length - this.filled;

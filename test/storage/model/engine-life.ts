@@ -1,5 +1,5 @@
 import type { CacheError } from "../../../src/cache/cache-error.ts";
-import { ShardedEntryStore } from "../../../src/storage/sharded-entry-store.ts";
+import { StorageEngine } from "../../../src/storage/storage-engine.ts";
 import { LocalShards } from "../../support/local-shard.ts";
 import { ManualTimers } from "../../support/manual-timers.ts";
 import { SeededScheduler } from "../../support/seeded-scheduler.ts";
@@ -29,7 +29,7 @@ export class EngineLife {
   readonly #life: number;
   readonly #over: Promise<Settled<never>>;
   readonly shards: LocalShards;
-  #store: ShardedEntryStore | undefined;
+  #store: StorageEngine | undefined;
 
   private constructor(disk: SimulatedDisk, clock: ManualClock) {
     this.#disk = disk;
@@ -50,9 +50,9 @@ export class EngineLife {
     clock: ManualClock,
     setup: EngineSetup,
     shardCount: number,
-  ): Promise<{ life: EngineLife; opened: Settled<ShardedEntryStore> }> {
+  ): Promise<{ life: EngineLife; opened: Settled<StorageEngine> }> {
     const life = new EngineLife(disk, clock);
-    const opening = ShardedEntryStore.open({
+    const opening = StorageEngine.open({
       directory: DIRECTORY,
       maxBytes: setup.maxBytes,
       shardCount,
@@ -78,7 +78,7 @@ export class EngineLife {
     return { life, opened };
   }
 
-  get store(): ShardedEntryStore {
+  get store(): StorageEngine {
     if (this.#store === undefined) throw new Error("the engine is not open");
     return this.#store;
   }

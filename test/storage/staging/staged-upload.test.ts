@@ -345,7 +345,7 @@ describe("waiting for room", () => {
     open(MIB);
     const upload = await StagedUpload.start(context, shard, openKey(), undefined);
     const growing = codeOf(writeAll(upload, random.bytes(2 * MIB), 100_000));
-    await vi.waitFor(() => expect(context.admission.bytesWanted).toBeGreaterThan(0));
+    await vi.waitFor(() => expect(context.ledger.hasWaiters).toBe(true));
     await upload.discard();
     expect(await growing).toBe("cancelled");
     expectNothingStaged(0);

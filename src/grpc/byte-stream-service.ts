@@ -116,7 +116,7 @@ export class ByteStreamService {
     const name = parseUploadName(request.resource_name);
     checkIdentity(name);
     // Asked for before the look-up: the other way round, an upload that completes in between would seem unknown.
-    const committedBytes = this.#uploads.committedBytes(uploadKey(name));
+    const committedBytes = await this.#uploads.committedBytes(uploadKey(name));
     if (await this.#isPresent(name.digest)) return { committed_size: name.digest.sizeBytes, complete: true };
     return { committed_size: committedBytes, complete: false };
   }
@@ -126,6 +126,9 @@ export class ByteStreamService {
     const claiming = this.#uploads.claim(uploadKey(name), (error) => requests.interrupt(error), signal);
     const claim = claiming instanceof Promise ? await claiming : claiming;
     try {
+      if (first.write_offset > claim.bytesCommitted) {
+        await this.#uploads.fetch(uploadKey(name), claim, (detached) => this.#blobs.attach(name.digest, detached));
+      }
       const upload = new BlobUpload(first.resource_name, name.digest, claim);
       let message: WriteRequest | undefined = first;
       do {
@@ -174,7 +177,7 @@ export class ByteStreamService {
       return await staging;
     } catch (error) {
       if (!isOutOfRoom(error)) throw error;
-      await Promise.all([claim.dropEarlier(), this.#uploads.dropKept()]);
+      await Promise.all([claim.dropEarlier(), this.#uploads.makeRoom()]);
       return this.#blobs.stage(digest, signal);
     }
   }

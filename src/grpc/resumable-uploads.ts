@@ -1,6 +1,33 @@
-import type { StagedBlob } from "../cache/blob-store.ts";
+import type { DetachedBlob, StagedBlob } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { type Timer, type Timers, systemTimers } from "../timers.ts";
+
+/**
+ * What the other listener threads have under the same names: a client that comes back may reach any of them. Only a
+ * stream that goes on where another stopped asks; one that starts from 0 needs nobody.
+ */
+export interface UploadPeers {
+  /** The most that any listener has under the name, this one included. */
+  committedBytes(name: string): Promise<number>;
+  /**
+   * Has `attach` take what another listener has under the name, if that is more than `moreThanBytes`. A stream that
+   * writes it there is interrupted first. Until `attach` is done, nobody else is told of the name's bytes.
+   */
+  take(
+    name: string,
+    moreThanBytes: number,
+    attach: (detached: DetachedBlob) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** How many uploads this listener keeps now. */
+  noteKept(count: number): void;
+  /** Whether another listener keeps any upload. */
+  readonly othersKeep: boolean;
+  /** Nothing of the name is wanted any more: the others drop what they keep of it. */
+  forget(name: string): void;
+  /** The others drop all that they keep. */
+  dropKept(): Promise<void>;
+}
 
 export interface ResumableUploadsOptions {
   /** Interrupted uploads kept. Default 256. Past any of the bounds the one interrupted first is dropped first. */
@@ -13,6 +40,8 @@ export interface ResumableUploadsOptions {
   /** How long each is kept. Default 10 minutes. */
   readonly keptMsMax?: number;
   readonly timers?: Timers;
+  /** Default: there are no other listeners. */
+  readonly peers?: UploadPeers;
 }
 
 interface KeptUpload {
@@ -40,6 +69,7 @@ export class ResumableUploads {
   readonly #keptBytesMax: number;
   readonly #keptMsMax: number;
   readonly #timers: Timers;
+  readonly #peers: UploadPeers | undefined;
   readonly #claims = new Map<string, UploadClaim>();
   /** In the order in which they were interrupted. */
   readonly #kept = new Map<string, KeptUpload>();
@@ -50,10 +80,16 @@ export class ResumableUploads {
     this.#keptBytesMax = options.keptBytesMax ?? 1024 * 1024 * 1024;
     this.#keptMsMax = options.keptMsMax ?? 10 * 60_000;
     this.#timers = options.timers ?? systemTimers;
+    this.#peers = options.peers;
   }
 
-  /** Bytes from which a stream for this name may go on; 0 where it is unknown. */
-  committedBytes(name: string): number {
+  /** Bytes from which a stream for this name may go on, at whichever listener; 0 where it is unknown. */
+  committedBytes(name: string): Promise<number> | number {
+    return this.#peers === undefined ? this.bytesHere(name) : this.#peers.committedBytes(name);
+  }
+
+  /** The same of this listener alone. */
+  bytesHere(name: string): number {
     return this.#claims.get(name)?.bytesCommitted ?? this.#kept.get(name)?.staged.bytesStaged ?? 0;
   }
 
@@ -73,6 +109,36 @@ export class ResumableUploads {
     return this.#enter(name, onTakenOver);
   }
 
+  /** Brings to a claim what another listener has under its name, if that is more. */
+  async fetch(
+    name: string,
+    claim: UploadClaim,
+    attach: (detached: DetachedBlob) => Promise<StagedBlob>,
+  ): Promise<void> {
+    const put = async (detached: DetachedBlob): Promise<void> => claim.replaceEarlier(await attach(detached));
+    await this.#peers?.take(name, claim.bytesCommitted, put, claim.takenOver);
+  }
+
+  /**
+   * Gives up what is here under the name to another listener.
+   * @throws {CacheError} where the bytes cannot leave memory: then they stay here.
+   */
+  async surrender(name: string): Promise<DetachedBlob | undefined> {
+    const claim = await this.claim(name, () => undefined, new AbortController().signal);
+    try {
+      const detached = await claim.resume()?.detach();
+      claim.drop();
+      return detached;
+    } finally {
+      await claim.release();
+    }
+  }
+
+  /** Drops what is kept under the name; a stream that writes it goes on. */
+  async forget(name: string): Promise<void> {
+    await this.#drop(name);
+  }
+
   async #takeOver(name: string, onTakenOver: (error: CacheError) => void, signal: AbortSignal): Promise<UploadClaim> {
     for (;;) {
       if (signal.aborted) throw new CacheError("cancelled", "the call was cancelled");
@@ -84,12 +150,20 @@ export class ResumableUploads {
   }
 
   #enter(name: string, onTakenOver: (error: CacheError) => void): UploadClaim {
-    const claim = new UploadClaim(this.#take(name), onTakenOver, (kept) => this.#release(name, kept));
+    const claim = new UploadClaim(this.#take(name), onTakenOver, (kept, isDropped) => {
+      if (isDropped && this.#peers?.othersKeep === true) this.#peers.forget(name);
+      return this.#release(name, kept);
+    });
     this.#claims.set(name, claim);
     return claim;
   }
 
-  /** Drops everything that is kept, because staging needs the room or the server closes. */
+  /** Drops everything that is kept at every listener, because staging needs the room. */
+  async makeRoom(): Promise<void> {
+    await Promise.all([this.dropKept(), this.#peers?.dropKept()]);
+  }
+
+  /** Drops everything that is kept here. */
   async dropKept(): Promise<void> {
     await Promise.all([...this.#kept.keys()].map((name) => this.#drop(name)));
   }
@@ -100,6 +174,7 @@ export class ResumableUploads {
     kept.expiry.cancel();
     this.#kept.delete(name);
     this.#keptBytes -= reservedBytes(kept.staged);
+    this.#peers?.noteKept(this.#kept.size);
     return kept.staged;
   }
 
@@ -116,6 +191,7 @@ export class ResumableUploads {
     });
     this.#kept.set(name, { staged, expiry });
     this.#keptBytes += reservedBytes(staged);
+    this.#peers?.noteKept(this.#kept.size);
     await this.#dropExcess();
     // Minutes may pass before anybody comes back for it, if ever: staging memory is for those who are here.
     if (this.#kept.get(name)?.staged === staged) await staged.park();
@@ -139,8 +215,10 @@ function reservedBytes({ key, bytesStaged }: StagedBlob): number {
  * why it starts again; but they stay until it has outgrown them, so that the committed size never goes back.
  */
 export class UploadClaim {
-  readonly takeOver: (error: CacheError) => void;
-  readonly #onRelease: (kept: StagedBlob | undefined) => Promise<void>;
+  readonly #onTakenOver: (error: CacheError) => void;
+  readonly #onRelease: (kept: StagedBlob | undefined, isDropped: boolean) => Promise<void>;
+  #isTakenOver = false;
+  #takenOver: AbortController | undefined;
   readonly #released = Promise.withResolvers<void>();
   #earlier: StagedBlob | undefined;
   #current: StagedBlob | undefined;
@@ -148,16 +226,30 @@ export class UploadClaim {
 
   constructor(
     earlier: StagedBlob | undefined,
-    takeOver: (error: CacheError) => void,
-    onRelease: (kept: StagedBlob | undefined) => Promise<void>,
+    onTakenOver: (error: CacheError) => void,
+    onRelease: (kept: StagedBlob | undefined, isDropped: boolean) => Promise<void>,
   ) {
     this.#earlier = earlier;
-    this.takeOver = takeOver;
+    this.#onTakenOver = onTakenOver;
     this.#onRelease = onRelease;
   }
 
   get bytesCommitted(): number {
     return Math.max(this.#earlier?.bytesStaged ?? 0, this.#current?.bytesStaged ?? 0);
+  }
+
+  /** Tells the stream that a later one wants the name. */
+  takeOver(error: CacheError): void {
+    this.#isTakenOver = true;
+    this.#takenOver?.abort();
+    this.#onTakenOver(error);
+  }
+
+  /** Aborted once a later stream wants the name: two that wait for each other's bytes would wait for ever. */
+  get takenOver(): AbortSignal {
+    this.#takenOver ??= new AbortController();
+    if (this.#isTakenOver) this.#takenOver.abort();
+    return this.#takenOver.signal;
   }
 
   /** Resolves when the next stream may have the name. */
@@ -170,6 +262,13 @@ export class UploadClaim {
     this.#current = this.#earlier;
     this.#earlier = undefined;
     return this.#current;
+  }
+
+  /** What came from another listener takes the place of what an earlier stream has left here. */
+  async replaceEarlier(staged: StagedBlob): Promise<void> {
+    const replaced = this.#earlier;
+    this.#earlier = staged;
+    await replaced?.discard();
   }
 
   /** The stream starts from 0 into `staged`. */
@@ -208,7 +307,7 @@ export class UploadClaim {
     try {
       await Promise.all(discarded.map((staged) => staged.discard()));
     } finally {
-      await this.#onRelease(isKept ? kept : undefined).finally(() => this.#released.resolve());
+      await this.#onRelease(isKept ? kept : undefined, !this.#isKept).finally(() => this.#released.resolve());
     }
   }
 }

@@ -12,6 +12,8 @@ export interface ConnectionListenerOptions {
   readonly onConnection: Readonly<Record<ConnectionProtocol, (socket: Socket) => void>>;
   /** Open connections at the most; further ones are closed as soon as they are accepted. */
   readonly connectionCountMax: number;
+  /** Where given, a connection is open only while it has a place among those of all listeners. */
+  readonly slots?: ConnectionPlaces | undefined;
   /** A connection that has not shown its protocol after this long is closed. */
   readonly prefaceTimeoutMs: number;
   /** Told of each connection that was not taken for want of room or of a descriptor. */
@@ -21,6 +23,15 @@ export interface ConnectionListenerOptions {
   /** Told of each TLS handshake that failed, as it does for a client that does not speak it. */
   readonly onHandshakeFailed?: (cause: Error) => void;
 }
+
+/** Bounds the connections of several listeners together. */
+export interface ConnectionPlaces {
+  tryTake(): boolean;
+  give(): void;
+}
+
+/** Where a listener is bound. */
+export type ListenAddress = AddressInfo;
 
 /** In the order of preference (RFC 7301). A client that knows others only is refused by an alert. */
 const ALPN_PROTOCOLS = ["h2", "http/1.1"];
@@ -57,11 +68,15 @@ export class ConnectionListener {
     return this.#sockets.size;
   }
 
-  /** @throws the system's error, such as EADDRINUSE. */
-  async listen(host: string, port: number): Promise<AddressInfo> {
+  /**
+   * @param reusePort Whether other sockets of this process may be bound to the same port; the system spreads new
+   * connections over them.
+   * @throws the system's error, such as EADDRINUSE.
+   */
+  async listen(host: string, port: number, reusePort = false): Promise<ListenAddress> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.once("error", reject);
-    this.#server.listen({ host, port }, resolve);
+    this.#server.listen({ host, port, reusePort }, resolve);
     await promise;
     this.#server.off("error", reject);
     // A failed accept, for want of a descriptor say, is one connection less and not the end of the process (H9).
@@ -98,7 +113,7 @@ export class ConnectionListener {
     const socketOptions = { allowHalfOpen: true, noDelay: true };
     if (tls === undefined) {
       return createServer(socketOptions, (socket) => {
-        this.#take(socket);
+        if (!this.#take(socket)) return;
         peekProtocol(socket, (protocol) => this.#handOver(socket, socket, protocol));
       });
     }
@@ -109,7 +124,7 @@ export class ConnectionListener {
       ALPNProtocols: ALPN_PROTOCOLS,
       handshakeTimeout: prefaceTimeoutMs,
     });
-    server.on("connection", (socket: Socket) => this.#take(socket));
+    server.on("connection", (socket: Socket) => void this.#take(socket));
     server.on("secureConnection", (secure) => this.#onSecure(secure));
     server.on("tlsClientError", (cause) => onHandshakeFailed?.(cause));
     return server;
@@ -123,17 +138,27 @@ export class ConnectionListener {
     else peekProtocol(secure, (protocol) => this.#handOver(accepted, secure, protocol));
   }
 
-  #take(socket: Socket): void {
+  /** @returns false where there was no place for it. */
+  #take(socket: Socket): boolean {
+    const { slots, onRefused } = this.#options;
+    if (slots?.tryTake() === false) {
+      socket.on("error", () => {});
+      socket.destroy();
+      onRefused?.();
+      return false;
+    }
     this.#sockets.add(socket);
     const timer = setTimeout(() => socket.destroy(), this.#options.prefaceTimeoutMs);
     this.#undecided.set(socket, timer);
     socket.once("close", () => {
       this.#decide(socket);
       this.#sockets.delete(socket);
+      slots?.give();
       if (this.#sockets.size === 0) this.#onEmpty?.();
     });
     // A reset before or between the owners of the socket must not end the process; 'close' follows and cleans up.
     socket.on("error", () => {});
+    return true;
   }
 
   #decide(accepted: Socket): void {

@@ -43,6 +43,11 @@ export class Readiness {
     this.#move({ state: "read_only", reason: `read-only: ${reason}` });
   }
 
+  /** Follows another's state: that of the main thread. */
+  follow(status: ReadinessStatus): void {
+    this.#move(status);
+  }
+
   drain(): void {
     this.#move({ state: "draining", reason: "draining: the process is about to exit" });
   }

@@ -1,52 +1,34 @@
 import { isIPv6 } from "node:net";
 import process from "node:process";
-import { AssetStore } from "./asset/asset-store.ts";
-import { Assets } from "./asset/assets.ts";
-import { AddressGuard } from "./asset/origin/address-guard.ts";
-import { OriginFetches } from "./asset/origin/origin-fetches.ts";
-import type { BlobStore } from "./cache/blob-store.ts";
-import { CompleteActionCache } from "./cache/complete-action-cache.ts";
-import { EmptyBlobStore } from "./cache/empty-blob-store.ts";
-import { EntryActionCache } from "./cache/entry-action-cache.ts";
-import { EntryBlobStore } from "./cache/entry-blob-store.ts";
-import type { EntryStore } from "./cache/entry-store.ts";
-import { MeasuredActionCache } from "./cache/measured-action-cache.ts";
-import { MeasuredBlobStore } from "./cache/measured-blob-store.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { descriptorLimit } from "./config/descriptor-limit.ts";
-import { ConnectionListener } from "./connection-listener.ts";
-import { actionCacheService } from "./grpc/action-cache-service.ts";
-import { assetServices } from "./grpc/asset-services.ts";
-import { byteStreamService } from "./grpc/byte-stream-service.ts";
-import { capabilitiesService } from "./grpc/capabilities-service.ts";
-import { contentAddressableStorageService } from "./grpc/content-addressable-storage-service.ts";
-import { executionService } from "./grpc/execution-service.ts";
-import { healthService } from "./grpc/health-service.ts";
-import { protoOutputReferences } from "./grpc/output-references-reader.ts";
-import { reflectionService } from "./grpc/reflection-service.ts";
-import { ResumableUploads } from "./grpc/resumable-uploads.ts";
-import { createGrpcJsTransport } from "./grpc/transport/grpc-js-transport.ts";
-import type { BoundMethod, GrpcTransport } from "./grpc/transport/handler.ts";
-import { createNativeTransport } from "./grpc/transport/native-transport.ts";
-import { HttpServer } from "./http/http-server.ts";
-import { statusRoutes } from "./http/status-routes.ts";
+import { UploadExchange } from "./grpc/upload-exchange.ts";
+import { ConnectionSlots } from "./listener/connection-slots.ts";
+import { exchangePeers } from "./listener/exchange-peers.ts";
+import { KeptUploads } from "./listener/kept-uploads.ts";
+import { largestBlobBytes, Listener, type ListenerEntryStore } from "./listener/listener.ts";
+import type { ListenerReport, MainMethods } from "./listener/listener-protocol.ts";
+import { ListenerThread } from "./listener/listener-thread.ts";
+import { refuseTakenPort } from "./listener/taken-port.ts";
 import { isLoopbackAddress } from "./loopback-address.ts";
-import { createCallMetrics } from "./observability/call-metrics.ts";
 import type { Logger } from "./observability/logger.ts";
-import { type EngineFigures, Metrics } from "./observability/metrics.ts";
+import { type EngineFigures, sumMetrics } from "./observability/metrics.ts";
 import { Readiness } from "./readiness.ts";
+import type { ListenerStoreData } from "./storage/listener/listener-protocol.ts";
 import { StorageEngine } from "./storage/storage-engine.ts";
-import { readTlsIdentity, type TlsIdentity } from "./tls-identity.ts";
+import type { CallHandlers } from "./thread-calls.ts";
 import { VERSION } from "./version.ts";
 
 /** The storage engine as the server needs it. */
-export interface Engine extends EntryStore, AsyncDisposable {
+export interface Engine extends ListenerEntryStore, AsyncDisposable {
   stats(): EngineFigures;
-  /** The largest entry that it takes. */
-  readonly entryBytesMax: number;
   /** Why nothing can be written now; undefined where all is well. */
   readonly readOnlyReason: string | undefined;
+  /** Makes room for a listener thread beside the main one. @returns what its store is opened with. */
+  attachListener(listenerIndex: number): ListenerStoreData;
+  /** The thread is gone: resolves once nothing is left of it. */
+  listenerEnded(listenerIndex: number): Promise<void>;
 }
 
 export type OpenEngine = (config: Config, logger: Logger, clock: Clock) => Promise<Engine>;
@@ -58,72 +40,52 @@ export interface ServerDependencies {
   readonly clock?: Clock;
 }
 
-/** Time for a client to show its protocol; shorter than the patience of a client, longer than a slow line needs. */
-const PREFACE_TIMEOUT_MS = 10_000;
-/** After the deadline of a drain: time for the last statuses to reach the clients whose calls were cut. */
-const LAST_WORDS_MS = 2000;
+/** The main thread's place among the listeners. */
+const MAIN_LISTENER = 0;
 const READ_ONLY_CHECK_INTERVAL_MS = 1000;
 /** Descriptors for reading segments, where the process may have eight times as many. */
 const OPEN_SEGMENTS_MAX = 256;
-
-const TRANSPORTS = { native: createNativeTransport, "grpc-js": createGrpcJsTransport } as const;
 
 export function startServer(config: Config, dependencies: ServerDependencies): Promise<KuraServer> {
   return KuraServer.start(config, dependencies);
 }
 
-/** A running server. Disposing of it closes it with the drain time of its configuration. */
+/**
+ * A running server: the listener of the main thread, those in threads of their own, and what there is once for all of
+ * them. Disposing of it closes it with the drain time of its configuration.
+ */
 export class KuraServer implements AsyncDisposable {
   readonly readiness = new Readiness();
   readonly #config: Config;
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #startedAtMs: number;
-  readonly #metrics = new Metrics();
-  readonly #http: HttpServer;
-  readonly #listener: ConnectionListener;
-  readonly #uploads: ResumableUploads;
+  readonly #connectionSlots: ConnectionSlots;
+  readonly #keptUploads: KeptUploads;
+  readonly #exchange = new UploadExchange();
+  readonly #listener: Listener;
+  readonly #threads: ListenerThread[] = [];
   #engine: Engine | undefined;
-  #origins: OriginFetches | undefined;
-  #transport: GrpcTransport | undefined;
   #readOnlyCheck: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #endpoint = "";
+  #port = 0;
 
   private constructor(config: Config, { logger, clock = systemClock }: ServerDependencies) {
+    const { connectionCountMax, listenerCount } = config;
     this.#config = config;
     this.#logger = logger;
     this.#clock = clock;
     this.#startedAtMs = clock.monotonicMs();
-    // Interrupted uploads hold on to staging; a quarter of it is theirs at the most.
-    this.#uploads = new ResumableUploads({ keptBytesMax: config.stagingDiskBytes / 4 });
-    const { instruments } = this.#metrics;
-    this.#http = new HttpServer({
-      routes: [
-        statusRoutes({ readiness: this.readiness, metrics: this.#metrics, describe: () => this.#describe() }),
-        // Cache protocols of other build tools register here.
-      ],
-      metrics: this.#metrics,
-      reportFault: this.#reportFault,
-    });
-    this.#listener = new ConnectionListener({
-      connectionCountMax: config.connectionCountMax,
-      prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
-      onRefused: () => instruments.connectionsRefused.inc(),
-      tls: tlsIdentity(config),
-      onHandshakeFailed: (error) => logger.debug({ error }, "a TLS handshake failed"),
-      onConnection: {
-        http1: (socket) => {
-          instruments.connectionsAccepted.inc({ protocol: "http1" });
-          this.#http.accept(socket);
-        },
-        http2: (socket) => {
-          instruments.connectionsAccepted.inc({ protocol: "http2" });
-          // While the engine opens there is nothing to call yet: the client sees UNAVAILABLE and comes again.
-          if (this.#transport === undefined) socket.destroy();
-          else this.#transport.accept(socket);
-        },
-      },
+    this.#connectionSlots = new ConnectionSlots(connectionCountMax, MAIN_LISTENER, listenerCount);
+    this.#keptUploads = new KeptUploads(MAIN_LISTENER, listenerCount);
+    this.#listener = new Listener({
+      config,
+      logger,
+      clock,
+      readiness: this.readiness,
+      process: { describe: () => this.#describe(), scrape: () => this.#scrape() },
+      ...(listenerCount === 1 ? {} : this.#sharedParts()),
     });
   }
 
@@ -164,8 +126,10 @@ export class KuraServer implements AsyncDisposable {
   }
 
   async #listen(): Promise<void> {
-    const { host, port } = this.#config;
-    const { address, port: boundPort } = await this.#listener.listen(host, port);
+    const { host, port, listenerCount } = this.#config;
+    if (listenerCount > 1 && port !== 0) await refuseTakenPort(host, port);
+    const { address, port: boundPort } = await this.#listener.listen(port);
+    this.#port = boundPort;
     this.#endpoint = `${isIPv6(address) ? `[${address}]` : address}:${boundPort}`;
     if (isLoopbackAddress(address)) return;
     this.#logger.warn(
@@ -176,19 +140,18 @@ export class KuraServer implements AsyncDisposable {
 
   async #serve(engine: Engine): Promise<void> {
     this.#engine = engine;
-    const { messageBytesMax, durability, grpcTransport } = this.#config;
-    const { streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } = this.#config;
-    const createTransport = TRANSPORTS[grpcTransport];
-    this.#transport = createTransport(this.#bindServices(engine), {
-      reportFault: this.#reportFault,
-      observer: createCallMetrics(this.#metrics),
-      messageBytesMax,
-      streamWindowBytesMax: streamWindowBytes,
-      connectionWindowBytesMax: connectionWindowBytes,
-      connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
+    const { durability, listenerCount } = this.#config;
+    const { metrics } = this.#listener;
+    this.#listener.serve(engine);
+    metrics.instruments.info.set({ version: VERSION, durability }, 1);
+    metrics.onScrape(() => this.#collect(engine));
+    for (let index = MAIN_LISTENER + 1; index < listenerCount; index++) {
+      this.#threads.push(this.#listenerThread(index, engine));
+    }
+    this.readiness.onChange((status) => {
+      for (const thread of this.#threads) thread.call("showReadiness", status).catch(() => undefined);
     });
-    this.#metrics.instruments.info.set({ version: VERSION, durability }, 1);
-    this.#metrics.onScrape(() => this.#collect(engine));
+    await Promise.all(this.#threads.map((thread) => thread.start()));
     const followEngine = (): void => {
       if (engine.readOnlyReason === undefined) this.readiness.serve();
       else this.readiness.serveReadsOnly(engine.readOnlyReason);
@@ -197,80 +160,127 @@ export class KuraServer implements AsyncDisposable {
     this.#readOnlyCheck = setInterval(followEngine, READ_ONLY_CHECK_INTERVAL_MS).unref();
   }
 
-  #bindServices(engine: Engine): BoundMethod[] {
-    const { uploadIdleTimeoutMs } = this.#config;
-    const blobBytesMax = this.#blobBytesMax(engine);
-    const stored = new EmptyBlobStore(new EntryBlobStore(engine));
-    // The completeness check looks behind the measured store: its look-ups are not the clients'.
-    const complete = new CompleteActionCache(new EntryActionCache(engine), stored, protoOutputReferences);
-    const blobs = new MeasuredBlobStore(stored, this.#metrics);
-    const actions = new MeasuredActionCache(complete, this.#metrics);
-    const methods = [
-      ...capabilitiesService({ blobBytesMax }),
-      ...contentAddressableStorageService({ blobs, reportFault: this.#reportFault }),
-      ...actionCacheService({ actions, blobs }),
-      ...byteStreamService({ blobs, uploads: this.#uploads, blobBytesMax, writeIdleMsMax: uploadIdleTimeoutMs }),
-      ...assetServices({ assets: this.#assets(engine, stored) }),
-      ...executionService(),
-    ];
-    const services = [...new Set(methods.map(({ definition }) => definition.path.split("/")[1] ?? ""))];
-    return [
-      ...methods,
-      ...healthService({ readiness: this.readiness, services }),
-      ...reflectionService({ services: [...services, "grpc.health.v1.Health"] }),
-    ];
+  /** What the main listener shares with the others. */
+  #sharedParts() {
+    const exchange = this.#exchange;
+    const uploadPeers = exchangePeers(
+      {
+        committedBytes: (name) => exchange.committedBytes(name),
+        take: (...args) => exchange.take(MAIN_LISTENER, ...args),
+        arrived: (name) => exchange.arrived(MAIN_LISTENER, name),
+        forget: (name) => exchange.forget(MAIN_LISTENER, name),
+        dropKept: () => exchange.dropKept(MAIN_LISTENER),
+      },
+      this.#keptUploads,
+    );
+    exchange.join(MAIN_LISTENER, {
+      committedBytes: (name) => this.#listener.uploads.bytesHere(name),
+      surrender: (name) => this.#listener.uploads.surrender(name),
+      forget: (name) => this.#listener.uploads.forget(name),
+      dropKept: () => this.#listener.uploads.dropKept(),
+    });
+    return { connectionSlots: this.#connectionSlots, uploadPeers };
   }
 
-  #assets(engine: Engine, blobs: BlobStore): Assets {
-    const { assetOriginFetch, assetPrivateRanges, assetBytesMax, assetTimeoutMs } = this.#config;
-    const clock = this.#clock;
-    if (assetOriginFetch === "on") {
-      this.#origins = new OriginFetches({
-        entries: engine,
-        blobs,
-        guard: new AddressGuard(assetPrivateRanges),
-        clock,
-        bytesMax: Math.min(assetBytesMax === 0 ? Infinity : assetBytesMax, this.#blobBytesMax(engine)),
-        timeoutMs: assetTimeoutMs,
-      });
-    }
-    const store = new AssetStore(engine);
-    return new Assets({ store, blobs, references: protoOutputReferences, clock, origins: this.#origins });
+  #listenerThread(listenerIndex: number, engine: Engine): ListenerThread {
+    const { logFormat } = this.#config;
+    const logger = this.#logger;
+    const thread = new ListenerThread({
+      listenerIndex,
+      data: () => {
+        this.#exchange.join(listenerIndex, {
+          committedBytes: async (name) => (await thread.call("bytesHere", { name })).bytes,
+          surrender: async (name) => (await thread.call("surrender", { name })).detached,
+          forget: (name) => thread.call("forget", { name }),
+          dropKept: () => thread.call("dropKept", {}),
+        });
+        return {
+          listenerIndex,
+          config: this.#config,
+          port: this.#port,
+          logging: {
+            level: logger.level as Config["logLevel"],
+            format: logFormat,
+            isTerminal: process.stderr.isTTY,
+          },
+          readiness: this.readiness.status,
+          store: engine.attachListener(listenerIndex),
+          connectionSlots: this.#connectionSlots.buffer,
+          keptUploads: this.#keptUploads.buffer,
+        };
+      },
+      handlers: this.#threadHandlers(listenerIndex),
+      cleanUp: async () => {
+        this.#exchange.leave(listenerIndex);
+        this.#connectionSlots.giveAllOf(listenerIndex);
+        this.#keptUploads.note(0, listenerIndex);
+        await engine.listenerEnded(listenerIndex);
+      },
+      logger,
+    });
+    return thread;
   }
 
-  /** Largest blob that is taken, in bytes. */
-  #blobBytesMax({ entryBytesMax }: Engine): number {
-    const { blobBytesMax } = this.#config;
-    return blobBytesMax === 0 ? entryBytesMax : Math.min(blobBytesMax, entryBytesMax);
+  #threadHandlers(listenerIndex: number): CallHandlers<MainMethods> {
+    const exchange = this.#exchange;
+    return {
+      scrape: async () => ({ text: await this.#scrape() }),
+      describe: async () => ({ description: await this.#describe() }),
+      committedBytes: async ({ name }) => ({ bytes: await exchange.committedBytes(name) }),
+      take: async ({ name, moreThanBytes }, { signal }) => ({
+        detached: await exchange.take(listenerIndex, name, moreThanBytes, signal),
+      }),
+      arrived({ name }) {
+        exchange.arrived(listenerIndex, name);
+        return {};
+      },
+      forgetElsewhere({ name }) {
+        exchange.forget(listenerIndex, name);
+        return {};
+      },
+      async dropKeptElsewhere() {
+        await exchange.dropKept(listenerIndex);
+        return {};
+      },
+    };
   }
 
   async #close(deadlineMs: number): Promise<void> {
     this.readiness.drain();
     clearInterval(this.#readOnlyCheck);
-    const listenerClosed = this.#listener.close(deadlineMs + LAST_WORDS_MS);
-    this.#http.drain();
-    await this.#transport?.drain(deadlineMs);
-    await listenerClosed;
-    await this.#uploads.dropKept();
-    await this.#origins?.[Symbol.asyncDispose]();
+    await Promise.all([this.#listener.drain(deadlineMs), ...this.#threads.map((thread) => thread.stop(deadlineMs))]);
     await this.#engine?.[Symbol.asyncDispose]();
   }
 
-  readonly #reportFault = (reference: string, cause: unknown): void => {
-    this.#logger.error({ reference, error: cause }, "internal fault");
-  };
-
-  #collect(engine: Engine): void {
-    const { connections, ready, residentBytes } = this.#metrics.instruments;
-    connections.set(this.#listener.connectionCount);
-    ready.set(this.readiness.ready ? 1 : 0);
-    residentBytes.set(process.memoryUsage.rss());
-    this.#metrics.setEngineFigures(engine.stats());
+  /** Of the listener threads that are running. */
+  async #reports(): Promise<ListenerReport[]> {
+    const reports = await Promise.all(this.#threads.map((thread) => thread.call("report", {}).catch(() => undefined)));
+    return reports.filter((report) => report !== undefined);
   }
 
-  #describe(): Record<string, unknown> {
-    const { durability, directory, shardCount, maxBytes, messageBytesMax, connectionCountMax } = this.#config;
+  async #scrape(): Promise<string> {
+    const { metrics } = this.#listener;
+    if (this.#threads.length === 0) return await metrics.scrape();
+    const reports = await this.#reports();
+    return await sumMetrics([await metrics.values(), ...reports.map((report) => report.metrics)]);
+  }
+
+  #collect(engine: Engine): void {
+    const { metrics } = this.#listener;
+    const { ready, residentBytes } = metrics.instruments;
+    ready.set(this.readiness.ready ? 1 : 0);
+    residentBytes.set(process.memoryUsage.rss());
+    metrics.setEngineFigures(engine.stats());
+  }
+
+  async #describe(): Promise<Record<string, unknown>> {
+    const { durability, directory, shardCount, listenerCount, maxBytes, messageBytesMax, connectionCountMax } =
+      this.#config;
     const { stagingMemoryBytes, stagingDiskBytes, hotBlobBytesMax, minLeaseMs } = this.#config;
+    const reports = await this.#reports();
+    const total = (name: Exclude<keyof ListenerReport, "metrics">, here = 0): number =>
+      reports.reduce((sum, report) => sum + report[name], here);
+    const figures = this.#engine?.stats();
     return {
       version: VERSION,
       uptimeSeconds: Math.floor((this.#clock.monotonicMs() - this.#startedAtMs) / 1000),
@@ -278,9 +288,10 @@ export class KuraServer implements AsyncDisposable {
       durability,
       directory,
       shardCount,
+      listenerCount,
       limits: {
         maxBytes,
-        blobBytesMax: this.#engine === undefined ? null : this.#blobBytesMax(this.#engine),
+        blobBytesMax: this.#engine === undefined ? null : largestBlobBytes(this.#config, this.#engine),
         stagingMemoryBytes,
         stagingDiskBytes,
         hotBlobBytesMax,
@@ -288,25 +299,29 @@ export class KuraServer implements AsyncDisposable {
         messageBytesMax,
         connectionCountMax,
       },
-      connections: this.#listener.connectionCount,
-      callsInFlight: this.#transport?.callsInFlight ?? 0,
-      engine: this.#engine?.stats() ?? null,
+      connections: total("connections", this.#listener.connectionCount),
+      callsInFlight: total("callsInFlight", this.#listener.callsInFlight),
+      engine:
+        figures === undefined
+          ? null
+          : {
+              ...figures,
+              stagingMemoryBytes: total("stagingMemoryBytes", figures.stagingMemoryBytes),
+              hotRecordBytes: total("hotRecordBytes", figures.hotRecordBytes),
+            },
     };
   }
 }
 
-function tlsIdentity({ tlsCertPath, tlsKeyPath }: Config): TlsIdentity | undefined {
-  if (tlsCertPath === undefined || tlsKeyPath === undefined) return undefined;
-  return readTlsIdentity(tlsCertPath, tlsKeyPath);
-}
-
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
-  const { directory, maxBytes, shardCount, durability, stagingMemoryBytes, stagingDiskBytes } = config;
+  const { directory, maxBytes, shardCount, listenerCount, durability } = config;
+  const { stagingMemoryBytes, stagingDiskBytes } = config;
   const { hotBlobBytesMax, minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
   return StorageEngine.open({
     directory,
     maxBytes,
     shardCount,
+    listenerCount,
     durability,
     stagingMemoryBytes,
     stagingDiskBytes,

@@ -75,6 +75,12 @@ export const OPTIONS = {
     defaultText: "one per CPU, at least 2",
     help: "writing threads; may change from run to run on the same data",
   }),
+  listenerCount: option({
+    flag: "listeners",
+    kind: count(1, 64),
+    defaultValue: () => 1,
+    help: "threads that take connections and answer calls; more than one helps where that thread is busy and cores are free",
+  }),
   durability: option({
     flag: "durability",
     kind: choice("commit", "relaxed"),

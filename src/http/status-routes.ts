@@ -1,25 +1,33 @@
-import type { Metrics } from "../observability/metrics.ts";
 import type { Readiness } from "../readiness.ts";
+import { METRICS_CONTENT_TYPE } from "../observability/metrics.ts";
 import { type HttpRoutes, sendJson, sendText } from "./http-router.ts";
+
+/** The process as a whole, whichever of its listeners is asked. */
+export interface ProcessView {
+  /** Everything that `/status` shows but the state, as it is now. */
+  describe(): Promise<Readonly<Record<string, unknown>>> | Readonly<Record<string, unknown>>;
+  /** Prometheus text format. */
+  scrape(): Promise<string>;
+}
 
 export interface StatusSources {
   readonly readiness: Readiness;
-  readonly metrics: Metrics;
-  /** Everything that `/status` shows but the state, as it is now. */
-  readonly describe: () => Readonly<Record<string, unknown>>;
+  readonly process: ProcessView;
 }
 
 /** What operators and probes ask for: `/healthz`, `/readyz`, `/status`, `/metrics`. */
-export function statusRoutes({ readiness, metrics, describe }: StatusSources): HttpRoutes {
+export function statusRoutes({ readiness, process }: StatusSources): HttpRoutes {
   return (router) => {
     router.route("GET", "/healthz", ({ response }) => sendText(response, 200, "alive\n"));
     router.route("GET", "/readyz", ({ response }) => {
       const { state, reason } = readiness.status;
       sendText(response, readiness.ready ? 200 : 503, `${reason ?? state}\n`);
     });
-    router.route("GET", "/status", ({ response }) => sendJson(response, 200, { ...readiness.status, ...describe() }));
+    router.route("GET", "/status", async ({ response }) => {
+      sendJson(response, 200, { ...readiness.status, ...(await process.describe()) });
+    });
     router.route("GET", "/metrics", async ({ response }) => {
-      sendText(response, 200, await metrics.scrape(), metrics.registry.contentType);
+      sendText(response, 200, await process.scrape(), METRICS_CONTENT_TYPE);
     });
   };
 }

@@ -1,5 +1,5 @@
 import type { CacheMeter } from "../cache/cache-meter.ts";
-import { Counter, Gauge, type Metric, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, Gauge, type Metric, type MetricObject, Registry } from "prom-client";
 import { DurationTally } from "./duration-tally.ts";
 
 interface Declaration {
@@ -87,10 +87,18 @@ type Instruments = {
 
 /** What the engine tells about itself: its numbers by camel-case name, and those of each shard. */
 export interface EngineFigures {
+  /** Of the main thread; each listener thread has its own. */
+  readonly stagingMemoryBytes?: number;
+  readonly hotRecordBytes?: number;
   readonly shards: readonly object[];
 }
 
-/** The metrics of one server, in a registry of its own, so that two servers in one process do not meet. */
+export const METRICS_CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
+
+/** The metrics of one thread, as a message carries them. */
+export type MetricValues = readonly Omit<MetricObject, "collect">[];
+
+/** The metrics of one thread of a server, in a registry of its own, so that two servers in one process do not meet. */
 export class Metrics implements CacheMeter {
   readonly registry = new Registry();
   readonly instruments: Instruments;
@@ -131,10 +139,14 @@ export class Metrics implements CacheMeter {
 
   /** Prometheus text format. */
   async scrape(): Promise<string> {
+    this.#collect();
+    return await this.registry.metrics();
+  }
+
+  #collect(): void {
     for (const collect of this.#collectors) collect();
     this.#handOver(this.#lookups, (kind, result, count) => this.instruments.lookups.inc({ kind, result }, count));
     this.#handOver(this.#bytes, (kind, direction, bytes) => this.instruments.bytes.inc({ kind, direction }, bytes));
-    return await this.registry.metrics();
   }
 
   /** Moves what was summed up since the last scrape to an instrument, which makes an object of its labels. */
@@ -148,6 +160,14 @@ export class Metrics implements CacheMeter {
         amounts[label] = 0;
       }
     }
+  }
+
+  /** What `scrape` would tell, for {@link sumMetrics}. */
+  async values(): Promise<MetricValues> {
+    this.#collect();
+    const metrics = await this.registry.getMetricsAsJSON();
+    // A registry passes on whatever its metrics answer; functions do not cross to another thread.
+    return metrics.map(({ name, help, type, aggregator, values }) => ({ name, help, type, aggregator, values }));
   }
 
   #engineGauge(name: string, labelNames: readonly string[]): Gauge {
@@ -177,6 +197,11 @@ export class Metrics implements CacheMeter {
       }
     }
   }
+}
+
+/** The metrics of several threads as one, in Prometheus text format: each value is the sum of theirs. */
+export async function sumMetrics(ofThreads: readonly MetricValues[]): Promise<string> {
+  return await AggregatorRegistry.aggregate([...ofThreads]).metrics();
 }
 
 function snakeCase(name: string): string {

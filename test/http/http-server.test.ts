@@ -20,7 +20,10 @@ describe("HttpServer", () => {
   async function listen(routes: HttpRoutes = () => {}, limits: Partial<HttpServerLimits> = {}): Promise<string> {
     readiness = new Readiness();
     const metrics = new Metrics();
-    const status = statusRoutes({ readiness, metrics, describe: () => ({ version: "1.2.3" }) });
+    const status = statusRoutes({
+      readiness,
+      process: { scrape: () => metrics.scrape(), describe: () => ({ version: "1.2.3" }) },
+    });
     server = new HttpServer({
       routes: [status, routes],
       metrics,

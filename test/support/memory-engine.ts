@@ -13,6 +13,12 @@ export class MemoryEngine extends MemoryEntryStore implements Engine {
     return { stagedBytes: this.stagedBytes, shards: [{ syncs: 1 }, { syncs: 2 }] };
   }
 
+  attachListener(): never {
+    throw new Error("what is in the memory of one thread cannot be served by another");
+  }
+
+  async listenerEnded(): Promise<void> {}
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.isClosed = true;
   }

@@ -73,6 +73,10 @@ export class ListenerStore extends ShardedEntryStore implements Disposable {
     return this.parts.staging.slab.bytesInUse;
   }
 
+  get hotRecordBytes(): number {
+    return this.parts.hotRecords.bytes;
+  }
+
   /** Lets go of every file and of the shards; uploads that are left get `unavailable`. */
   [Symbol.dispose](): void {
     this.closed = true;

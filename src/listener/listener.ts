@@ -1,0 +1,212 @@
+import { AssetStore } from "../asset/asset-store.ts";
+import { Assets } from "../asset/assets.ts";
+import { AddressGuard } from "../asset/origin/address-guard.ts";
+import { OriginFetches } from "../asset/origin/origin-fetches.ts";
+import type { BlobStore } from "../cache/blob-store.ts";
+import { CompleteActionCache } from "../cache/complete-action-cache.ts";
+import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
+import { EntryActionCache } from "../cache/entry-action-cache.ts";
+import { EntryBlobStore } from "../cache/entry-blob-store.ts";
+import type { EntryStore } from "../cache/entry-store.ts";
+import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
+import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config.ts";
+import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
+import { actionCacheService } from "../grpc/action-cache-service.ts";
+import { assetServices } from "../grpc/asset-services.ts";
+import { byteStreamService } from "../grpc/byte-stream-service.ts";
+import { capabilitiesService } from "../grpc/capabilities-service.ts";
+import { contentAddressableStorageService } from "../grpc/content-addressable-storage-service.ts";
+import { executionService } from "../grpc/execution-service.ts";
+import { healthService } from "../grpc/health-service.ts";
+import { protoOutputReferences } from "../grpc/output-references-reader.ts";
+import { reflectionService } from "../grpc/reflection-service.ts";
+import { ResumableUploads, type UploadPeers } from "../grpc/resumable-uploads.ts";
+import { createGrpcJsTransport } from "../grpc/transport/grpc-js-transport.ts";
+import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
+import { createNativeTransport } from "../grpc/transport/native-transport.ts";
+import { HttpServer } from "../http/http-server.ts";
+import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
+import { createCallMetrics } from "../observability/call-metrics.ts";
+import type { Logger } from "../observability/logger.ts";
+import { Metrics } from "../observability/metrics.ts";
+import type { Readiness } from "../readiness.ts";
+import { readTlsIdentity, type TlsIdentity } from "../tls-identity.ts";
+import type { ConnectionSlots } from "./connection-slots.ts";
+
+/** The store as a listener needs it. */
+export interface ListenerEntryStore extends EntryStore {
+  /** The largest entry that it takes. */
+  readonly entryBytesMax: number;
+}
+
+export interface ListenerOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly readiness: Readiness;
+  /** What `/status` and `/metrics` tell of the process as a whole. */
+  readonly process: ProcessView;
+  /** Given where several listeners share one bound. */
+  readonly connectionSlots?: ConnectionSlots;
+  readonly uploadPeers?: UploadPeers;
+}
+
+/** Time for a client to show its protocol; shorter than the patience of a client, longer than a slow line needs. */
+const PREFACE_TIMEOUT_MS = 10_000;
+/** After the deadline of a drain: time for the last statuses to reach the clients whose calls were cut. */
+const LAST_WORDS_MS = 2000;
+/** Interrupted uploads that are kept, in all listeners. */
+const KEPT_UPLOADS_MAX = 256;
+
+const TRANSPORTS = { native: createNativeTransport, "grpc-js": createGrpcJsTransport } as const;
+
+/** Everything between the sockets of one thread and the store: connections, protocols, services, their metrics. */
+export class Listener {
+  readonly metrics = new Metrics();
+  readonly uploads: ResumableUploads;
+  readonly #options: ListenerOptions;
+  readonly #http: HttpServer;
+  readonly #connections: ConnectionListener;
+  #origins: OriginFetches | undefined;
+  #transport: GrpcTransport | undefined;
+
+  /** @throws where the certificate cannot be had. */
+  constructor(options: ListenerOptions) {
+    const { config, logger, readiness, connectionSlots, uploadPeers } = options;
+    this.#options = options;
+    this.uploads = new ResumableUploads({
+      keptMax: Math.ceil(KEPT_UPLOADS_MAX / config.listenerCount),
+      // Interrupted uploads hold on to staging; a quarter of it is theirs at the most.
+      keptBytesMax: config.stagingDiskBytes / 4 / config.listenerCount,
+      ...(uploadPeers === undefined ? {} : { peers: uploadPeers }),
+    });
+    const { instruments } = this.metrics;
+    this.metrics.onScrape(() => instruments.connections.set(this.connectionCount));
+    this.#http = new HttpServer({
+      routes: [
+        statusRoutes({ readiness, process: options.process }),
+        // Cache protocols of other build tools register here.
+      ],
+      metrics: this.metrics,
+      reportFault: this.#reportFault,
+    });
+    this.#connections = new ConnectionListener({
+      connectionCountMax: config.connectionCountMax,
+      slots: connectionSlots,
+      prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
+      onRefused: () => instruments.connectionsRefused.inc(),
+      tls: tlsIdentity(config),
+      onHandshakeFailed: (error) => logger.debug({ error }, "a TLS handshake failed"),
+      onConnection: {
+        http1: (socket) => {
+          instruments.connectionsAccepted.inc({ protocol: "http1" });
+          this.#http.accept(socket);
+        },
+        http2: (socket) => {
+          instruments.connectionsAccepted.inc({ protocol: "http2" });
+          // While the engine opens there is nothing to call yet: the client sees UNAVAILABLE and comes again.
+          if (this.#transport === undefined) socket.destroy();
+          else this.#transport.accept(socket);
+        },
+      },
+    });
+  }
+
+  get connectionCount(): number {
+    return this.#connections.connectionCount;
+  }
+
+  get callsInFlight(): number {
+    return this.#transport?.callsInFlight ?? 0;
+  }
+
+  /** @throws the system's error, such as EADDRINUSE. */
+  listen(port: number): Promise<ListenAddress> {
+    const { host, listenerCount } = this.#options.config;
+    return this.#connections.listen(host, port, listenerCount > 1);
+  }
+
+  /** From now on gRPC is served. @returns the blobs, as clients see them. */
+  serve(store: ListenerEntryStore): BlobStore {
+    const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } =
+      this.#options.config;
+    const createTransport = TRANSPORTS[grpcTransport];
+    const stored = new EmptyBlobStore(new EntryBlobStore(store));
+    this.#transport = createTransport(this.#bindServices(store, stored), {
+      reportFault: this.#reportFault,
+      observer: createCallMetrics(this.metrics),
+      messageBytesMax,
+      streamWindowBytesMax: streamWindowBytes,
+      connectionWindowBytesMax: connectionWindowBytes,
+      connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
+    });
+    return stored;
+  }
+
+  /** No new connections, GOAWAY; what is in flight finishes, or gets UNAVAILABLE after `deadlineMs`. */
+  async drain(deadlineMs: number): Promise<void> {
+    const connectionsClosed = this.#connections.close(deadlineMs + LAST_WORDS_MS);
+    this.#http.drain();
+    await this.#transport?.drain(deadlineMs);
+    await connectionsClosed;
+    await this.uploads.dropKept();
+    await this.#origins?.[Symbol.asyncDispose]();
+  }
+
+  #bindServices(store: ListenerEntryStore, stored: BlobStore): BoundMethod[] {
+    const { config, readiness } = this.#options;
+    const blobBytesMax = largestBlobBytes(config, store);
+    // The completeness check looks behind the measured store: its look-ups are not the clients'.
+    const complete = new CompleteActionCache(new EntryActionCache(store), stored, protoOutputReferences);
+    const blobs = new MeasuredBlobStore(stored, this.metrics);
+    const actions = new MeasuredActionCache(complete, this.metrics);
+    const { uploads } = this;
+    const methods = [
+      ...capabilitiesService({ blobBytesMax }),
+      ...contentAddressableStorageService({ blobs, reportFault: this.#reportFault }),
+      ...actionCacheService({ actions, blobs }),
+      ...byteStreamService({ blobs, uploads, blobBytesMax, writeIdleMsMax: config.uploadIdleTimeoutMs }),
+      ...assetServices({ assets: this.#assets(store, stored) }),
+      ...executionService(),
+    ];
+    const services = [...new Set(methods.map(({ definition }) => definition.path.split("/")[1] ?? ""))];
+    return [
+      ...methods,
+      ...healthService({ readiness, services }),
+      ...reflectionService({ services: [...services, "grpc.health.v1.Health"] }),
+    ];
+  }
+
+  #assets(entries: ListenerEntryStore, blobs: BlobStore): Assets {
+    const { config, clock } = this.#options;
+    const { assetOriginFetch, assetPrivateRanges, assetBytesMax, assetTimeoutMs } = config;
+    if (assetOriginFetch === "on") {
+      this.#origins = new OriginFetches({
+        entries,
+        blobs,
+        guard: new AddressGuard(assetPrivateRanges),
+        clock,
+        bytesMax: Math.min(assetBytesMax === 0 ? Infinity : assetBytesMax, largestBlobBytes(config, entries)),
+        timeoutMs: assetTimeoutMs,
+      });
+    }
+    const store = new AssetStore(entries);
+    return new Assets({ store, blobs, references: protoOutputReferences, clock, origins: this.#origins });
+  }
+
+  readonly #reportFault = (reference: string, cause: unknown): void => {
+    this.#options.logger.error({ reference, error: cause }, "internal fault");
+  };
+}
+
+/** Largest blob that is taken, in bytes. */
+export function largestBlobBytes({ blobBytesMax }: Config, { entryBytesMax }: ListenerEntryStore): number {
+  return blobBytesMax === 0 ? entryBytesMax : Math.min(blobBytesMax, entryBytesMax);
+}
+
+function tlsIdentity({ tlsCertPath, tlsKeyPath }: Config): TlsIdentity | undefined {
+  if (tlsCertPath === undefined || tlsKeyPath === undefined) return undefined;
+  return readTlsIdentity(tlsCertPath, tlsKeyPath);
+}

@@ -12,8 +12,8 @@
 const USED = 0;
 const WAITING = 1;
 const HELD = 2;
-/** Listener threads that can have a word. */
-export const LISTENERS_MAX = 64;
+/** Listener threads that can have a word: as many as `--listeners` takes. */
+const LISTENERS_MAX = 64;
 const WORD_COUNT = HELD + LISTENERS_MAX;
 
 export class DiskLedger {

@@ -10,6 +10,8 @@ export interface CrashOptions {
   readonly cycles: number;
   readonly writers: number;
   readonly seed: string;
+  /** Default 1. */
+  readonly listeners?: number;
 }
 
 export interface CycleReport {
@@ -43,7 +45,7 @@ export async function* crashCycles(options: CrashOptions): AsyncGenerator<CycleR
     const last = Math.min(first + CYCLES_PER_DIRECTORY, options.cycles) - 1;
     const older = new UploadLog();
     const segmentSize = SEGMENT_SIZES[(first / CYCLES_PER_DIRECTORY) % SEGMENT_SIZES.length] ?? "auto";
-    const extraArguments = ["--segment-size", segmentSize];
+    const extraArguments = ["--segment-size", segmentSize, "--listeners", `${options.listeners ?? 1}`];
     const serverOptions = { directory: directory.path, maxSize: MAX_SIZE, extraArguments };
     let server = await ServerProcess.start(serverOptions);
     try {

@@ -5,6 +5,8 @@ export interface SuiteOptions {
   readonly cycles: number;
   readonly writers: number;
   readonly seed: string;
+  /** Of the suite `kill`. */
+  readonly listeners?: number;
 }
 
 /** One row of a suite's table. A case without problems has passed. */

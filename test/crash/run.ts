@@ -1,5 +1,5 @@
 /**
- * `npm run test:crash -- [suite...] [--cycles N] [--short] [--writers N] [--seed S]`: hurts a real server process and
+ * `npm run test:crash -- [suite...] [--cycles N] [--short] [--writers N] [--listeners N] [--seed S]`: hurts a real server process and
  * checks what it serves afterwards. Without a name: `kill`; `all` for every suite. Without `--cycles`: the long form.
  */
 import { spawn } from "node:child_process";
@@ -32,6 +32,7 @@ const { values, positionals } = parseArgs({
     cycles: { type: "string" },
     short: { type: "boolean", default: false },
     writers: { type: "string", default: "16" },
+    listeners: { type: "string", default: "1" },
     seed: { type: "string", default: `${randomInt(2 ** 40)}` },
     /** Set by this program itself: it runs in a mount namespace of its own. */
     "private-mounts": { type: "boolean", default: false },
@@ -63,10 +64,11 @@ async function runSuite(suite: CrashSuite): Promise<Tally> {
   const bound = Number.isFinite(cycles) ? `${cycles} cycles` : "everything";
   console.log(`\n== ${suite.title} (${bound}, ${values.writers} writers, --seed ${values.seed})`);
   printRow("case", [...suite.columns, "bad"]);
+  const sizes = { writers: Number(values.writers), listeners: Number(values.listeners) };
   const tally: Tally = { passed: 0, failed: 0 };
   const startedAtMs = performance.now();
   try {
-    for await (const report of suite.run({ cycles, writers: Number(values.writers), seed: values.seed })) {
+    for await (const report of suite.run({ cycles, ...sizes, seed: values.seed })) {
       printCase(report);
       if (report.problems.length === 0) tally.passed++;
       else tally.failed++;

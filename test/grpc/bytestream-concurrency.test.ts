@@ -33,17 +33,20 @@ function makeBlobs(writers: number, random: SeededRandom): Buffer[] {
 }
 
 describe.each([
-  { writers: 24, connections: 1 },
-  { writers: 24, connections: 12 },
-  { writers: 339, connections: 1 },
-  { writers: 339, connections: 12 },
-])("$writers writers over $connections connections", ({ writers, connections }) => {
+  { writers: 24, connections: 1, listeners: 1 },
+  { writers: 24, connections: 12, listeners: 1 },
+  { writers: 339, connections: 1, listeners: 1 },
+  { writers: 339, connections: 12, listeners: 1 },
+  { writers: 24, connections: 12, listeners: 2 },
+  { writers: 339, connections: 48, listeners: 2 },
+])("$writers writers over $connections connections, $listeners listeners", ({ writers, connections, listeners }) => {
   // The name is an agreed one: the first version of this server lost one upload in ten here (DESIGN 1).
   test("bytestream_writes_persist_completely_under_concurrency", async () => {
     await using directory = await makeTemporaryDirectory("concurrency");
-    await using server = await ServerProcess.start({ directory: directory.path });
+    const serverOptions = { directory: directory.path, extraArguments: ["--listeners", `${listeners}`] };
+    await using server = await ServerProcess.start(serverOptions);
     using uploading = new CacheClients(server.endpoint, connections);
-    using checking = new CacheClients(server.endpoint, 2);
+    using checking = new CacheClients(server.endpoint, 2 * listeners);
     const blobs = makeBlobs(writers, seededRandom(`${seed}/${writers}/${connections}`));
 
     const failures: string[] = [];
@@ -67,7 +70,7 @@ describe.each([
     await server.stop();
 
     // What was acknowledged is still there for the next process.
-    await using restarted = await ServerProcess.start({ directory: directory.path });
+    await using restarted = await ServerProcess.start(serverOptions);
     using clients = new CacheClients(restarted.endpoint, 4);
     const changed = blobs.map(async (blob, i) => !(await clients.at(i).read(digestOf(blob))).equals(blob));
     expect((await Promise.all(changed)).filter(Boolean)).toEqual([]);

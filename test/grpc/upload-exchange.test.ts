@@ -53,8 +53,12 @@ function openListeners(entries: { stagingBytesMax?: number } = {}): void {
 beforeEach(() => openListeners());
 afterEach(async () => {
   for (const { uploads } of [first, second, third]) await uploads.dropKept();
-  expect([first.entries.openStaged, first.entries.stagedBytes]).toEqual([0, 0]);
+  expectNothingStaged();
 });
+
+function expectNothingStaged(): void {
+  expect([first.entries.openStaged, first.entries.stagedBytes]).toEqual([0, 0]);
+}
 
 const statuses = () =>
   Promise.all([first, second, third].map(async (fixture) => (await fixture.status(name)).committed_size));

@@ -31,4 +31,17 @@ describe("Readiness", () => {
     expect(readiness.status.state).toBe("draining");
     expect(readiness.ready).toBe(false);
   });
+
+  it("follows another's state, and tells of it, up to the drain", () => {
+    const [leader, follower] = [new Readiness(), new Readiness()];
+    leader.onChange((status) => follower.follow(status));
+    const seen: string[] = [];
+    follower.onChange(({ state }) => seen.push(state));
+    leader.serve();
+    leader.serveReadsOnly("disk");
+    leader.serve();
+    leader.drain();
+    expect(seen).toEqual(["serving", "read_only", "serving", "draining"]);
+    expect(follower.status).toEqual(leader.status);
+  });
 });

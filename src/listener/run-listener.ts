@@ -77,8 +77,8 @@ function exchangeBy(main: MainCalls): ExchangeAccess {
     committedBytes: async (name) => (await main.call("committedBytes", { name })).bytes,
     take: async (name, moreThanBytes, signal) =>
       (await main.call("take", { name, moreThanBytes }, { signal })).detached,
-    arrived: (name) => void main.call("arrived", { name }),
-    forget: (name) => void main.call("forgetElsewhere", { name }),
+    arrived: (name) => void main.call("arrived", { name }).catch(() => undefined),
+    forget: (name) => void main.call("forgetElsewhere", { name }).catch(() => undefined),
     dropKept: async () => void (await main.call("dropKeptElsewhere", {})),
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createCallMetrics } from "../../src/observability/call-metrics.ts";
-import { Metrics } from "../../src/observability/metrics.ts";
+import { Metrics, sumMetrics } from "../../src/observability/metrics.ts";
 
 describe("Metrics", () => {
   it("counts calls by method and status, and times them", async () => {
@@ -57,5 +57,32 @@ describe("Metrics", () => {
     const [one, other] = [new Metrics(), new Metrics()];
     one.countLookups("ac", "hit", 1);
     expect(await other.scrape()).not.toContain('kind="ac"');
+  });
+
+  it("adds up those of several threads, histograms and metrics of one thread alone included", async () => {
+    const [one, other] = [new Metrics(), new Metrics()];
+    for (const [count, metrics] of [one, other].entries()) {
+      metrics.countLookups("ac", "hit", count + 1);
+      const calls = createCallMetrics(metrics);
+      calls.started("/a.B/C");
+      calls.finished("/a.B/C", 0, 3);
+    }
+    one.instruments.ready.set(1);
+    other.countBytes("cas", "read", 7);
+    other.onScrape(() => other.setEngineFigures({ stagingMemoryBytes: 5, shards: [] }));
+    // As a message between threads leaves them.
+    const text = await sumMetrics(structuredClone([await one.values(), await other.values()]));
+    for (const line of [
+      'kura_lookups_total{kind="ac",result="hit"} 3',
+      'kura_rpc_calls_total{method="/a.B/C",status="ok"} 2',
+      'kura_rpc_duration_seconds_bucket{le="0.005",method="/a.B/C"} 2',
+      'kura_rpc_duration_seconds_count{method="/a.B/C"} 2',
+      'kura_bytes_total{kind="cas",direction="read"} 7',
+      "kura_rpc_in_flight 0",
+      "kura_ready 1",
+      "kura_engine_staging_memory_bytes 5",
+    ]) {
+      expect(text).toContain(`${line}\n`);
+    }
   });
 });

@@ -29,8 +29,12 @@ class FakeShard implements ShardClient {
   readonly callsInFlight = 0;
   readonly taken: Buffer[] = [];
   outcomes: PutOutcome[] | Error = [];
+  /** Whether what it is asked leaves the thread. */
+  isReachable = true;
 
-  call = (async (_method: "putMany", message: PutMessage) => {
+  call = (async (_method: "putMany", message: PutMessage, onSent?: () => void) => {
+    if (!this.isReachable) throw new ShardDiedError(undefined);
+    onSent?.();
     for (const { source, sizeBytes } of decodePuts(structuredClone(message))) {
       if (source.kind !== "slab") throw new TypeError("expected bytes in the slab");
       const blocks = Buffer.concat(source.blocks.map((block) => slab.view(block)));
@@ -120,6 +124,13 @@ describe("StagedBatch", () => {
     const failures = (await stage(contents)?.commit()) ?? [];
     expect(failures.map((failure) => failure?.code)).toEqual(["unavailable", "unavailable"]);
     expect([slab.bytesInUse, ledger.bytesUsed]).toEqual([0, footprint(contents)]);
+  });
+
+  test("what was never sent to a shard that is gone is given back", async () => {
+    shard.isReachable = false;
+    const failures = (await stage(randomContents(random, [10, 20]))?.commit()) ?? [];
+    expect(failures.map((failure) => failure?.code)).toEqual(["unavailable", "unavailable"]);
+    expect([slab.bytesInUse, ledger.bytesUsed]).toEqual([0, 0]);
   });
 
   test("what a shard refused to take is given back", async () => {

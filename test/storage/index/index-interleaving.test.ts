@@ -29,7 +29,11 @@ function duringLoad(at: number, act: () => void): { readonly happened: () => boo
 
 /** What a look-up of `ID` finds, once for each place in it at which the owner may come in between. */
 function findAtEachPlace(act: (writer: IndexWriter) => void): ReturnType<IndexReader["find"]>[] {
-  const finds: ReturnType<IndexReader["find"]>[] = [];
+  return atEachPlace(act, (reader) => reader.find(markedKey(ID), 1));
+}
+
+function atEachPlace<T>(act: (writer: IndexWriter) => void, lookUp: (reader: IndexReader) => T): T[] {
+  const finds: T[] = [];
   for (let at = 0; ; at += 1) {
     const buffers = allocateIndexBuffers(4096);
     const writer = new IndexWriter(buffers);
@@ -37,7 +41,7 @@ function findAtEachPlace(act: (writer: IndexWriter) => void): ReturnType<IndexRe
     // Company in the same slots, so that the look-up probes.
     for (let id = 0; id < 30 * PARTITIONS; id += 1) writer.publish(markedKey(id), markedLocation(id, 0), OPTIONS);
     const { happened } = duringLoad(at, () => act(writer));
-    const found = reader.find(markedKey(ID), 1);
+    const found = lookUp(reader);
     vi.restoreAllMocks();
     if (!happened()) break;
     finds.push(found);
@@ -92,5 +96,26 @@ describe("I3: whatever the owner does between any two loads of a reader", () => 
       const expected = markedLocation(ID, found?.segmentId ?? 0);
       expect(found ?? expected).toMatchObject(expected);
     }
+  });
+
+  test("a use of an entry that moves, or whose table is swept, is one of this entry", () => {
+    const { sizeBytes } = markedLocation(ID, 0);
+    const use = (reader: IndexReader): [number, number | undefined] => [
+      reader.use(markedKey(ID), 1, undefined, 77),
+      reader.find(markedKey(ID), 1)?.lastUseSeconds,
+    ];
+    for (const used of atEachPlace(churn, use)) expect(used).toEqual([sizeBytes, 77]);
+    const moved = atEachPlace((writer) => writer.publish(markedKey(ID), markedLocation(ID, 1), OPTIONS), use);
+    for (const [size] of moved) expect([sizeBytes, markedLocation(ID, 1).sizeBytes]).toContain(size);
+  });
+
+  test("a use of an entry whose room another key takes is answered as before it or as after it", () => {
+    const { sizeBytes } = markedLocation(ID, 0);
+    const replace = (writer: IndexWriter): void => {
+      writer.remove(markedKey(ID), 1);
+      writer.publish(markedKey(1000 + ID), markedLocation(1000 + ID, 9), OPTIONS);
+    };
+    const sizes = atEachPlace(replace, (reader) => reader.use(markedKey(ID), 1, undefined, 77));
+    for (const size of sizes) expect([sizeBytes, -1]).toContain(size);
   });
 });

@@ -37,6 +37,7 @@ describe("an index against a Map (fast-check prints its seed)", () => {
   // Few keys in few slots, so that they meet: collisions, deleted slots, replaced entries.
   const id = fc.integer({ min: 0, max: 90 });
   const space = fc.constantFrom(1, 64);
+  const ofSize = fc.constantFrom("any" as const, "this" as const, "another" as const);
   const step = fc.oneof(
     {
       weight: 5,
@@ -51,6 +52,10 @@ describe("an index against a Map (fast-check prints its seed)", () => {
     },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant("remove" as const), id, space }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("touch" as const), id, space, seconds: fc.nat() }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ kind: fc.constant("use" as const), id, space, seconds: fc.nat(), of: ofSize }),
+    },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("verify" as const), id, space }) },
   );
 
@@ -88,6 +93,15 @@ describe("an index against a Map (fast-check prints its seed)", () => {
               if (found !== undefined) reader.touch(found.entryNumber, taken.seconds);
               if (known !== undefined) known.lastUseSeconds = taken.seconds;
               break;
+            case "use": {
+              const { of, seconds } = taken;
+              const sizeBytes = known?.location.sizeBytes ?? 7;
+              const asked = of === "any" ? undefined : of === "this" ? sizeBytes : sizeBytes + 1;
+              const isUsed = known !== undefined && of !== "another";
+              agrees = reader.use(key, taken.space, asked, seconds) === (isUsed ? sizeBytes : -1);
+              if (isUsed) known.lastUseSeconds = seconds;
+              break;
+            }
             case "verify":
               if (found !== undefined) reader.markVerified(found.entryNumber);
               if (known !== undefined) known.verified = true;

@@ -1,7 +1,7 @@
 import type { ActionCache } from "./action-cache.ts";
 import type { BlobStore } from "./blob-store.ts";
 import { DigestList } from "./digest-list.ts";
-import { type Digest, digestToString } from "./digest.ts";
+import { type Digest, digestName, digestToString } from "./digest.ts";
 import { GenerationCache } from "./generation-cache.ts";
 import type { OutputReferencesReader } from "./output-references.ts";
 import { nextTurn, slices } from "./turns.ts";
@@ -87,7 +87,7 @@ export class CompleteActionCache implements ActionCache {
     action: Digest,
   ): Promise<Uint8Array | undefined> | Uint8Array | undefined {
     if (actionResult === undefined) return undefined;
-    const name = `${instanceName}\0${digestToString(action)}`;
+    const name = `${instanceName}\0${digestName(action)}`;
     const closure = this.#closures.get(name);
     if (closure === undefined || Buffer.compare(closure.actionResult, actionResult) !== 0) {
       return this.#ifFoundComplete(actionResult, name, action);
@@ -145,7 +145,7 @@ export class CompleteActionCache implements ActionCache {
 
   /** The files of a Tree that is present. @returns undefined where it is too large or does not decode. */
   async #filesOf(tree: Digest): Promise<readonly Digest[] | undefined> {
-    const name = digestToString(tree);
+    const name = digestName(tree);
     const remembered = this.#filesOfTrees.get(name);
     if (remembered !== undefined) return remembered;
     const [files] = (await this.#readAll([tree], (bytes) => this.#references.ofTree(bytes, tree.fn))) ?? [];

@@ -1,5 +1,6 @@
 import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName } from "./digest.ts";
-import { hexKeyWords, KEY_WORDS, readHexKeyWords } from "./key-words.ts";
+import { hashKeyWords } from "./entry-key.ts";
+import { KEY_BYTES, KEY_WORDS, readHexKeyWords } from "./key-words.ts";
 
 /**
  * Digests of one function side by side in flat arrays, in the form in which they are looked up: lists are long, and
@@ -29,7 +30,7 @@ export class DigestList {
 
   /** @param digest of the list's function. */
   add({ hash, sizeBytes }: Digest): void {
-    this.words.set(hexKeyWords(hash), this.count * KEY_WORDS);
+    this.words.set(hashKeyWords(hash), this.count * KEY_WORDS);
     this.sizes[this.count] = sizeBytes;
     this.count += 1;
   }
@@ -37,12 +38,13 @@ export class DigestList {
   /**
    * Adds a digest that came from a client, by the rules of `parseDigest`.
    * @param bytes hold the hash from `at` on, in hex.
-   * @returns false where it breaks one of them; then nothing was added.
+   * @returns false where it breaks one of them, or its hash is of another length than a key; then nothing was added.
    */
   tryAdd(bytes: Uint8Array, at: number, hashCharacters: number, sizeBytes: number): boolean {
     const { hashBytes } = DIGEST_FUNCTIONS[this.fn];
     const wordsAt = this.count * KEY_WORDS;
-    const isHash = hashCharacters === 2 * hashBytes && readHexKeyWords(bytes, at, this.words, wordsAt);
+    const isOfKeyLength = hashBytes === KEY_BYTES && hashCharacters === 2 * KEY_BYTES;
+    const isHash = isOfKeyLength && readHexKeyWords(bytes, at, this.words, wordsAt);
     if (!isHash || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return false;
     if ((sizeBytes === 0) !== this.isEmptyHash(wordsAt)) return false;
     this.sizes[this.count] = sizeBytes;
@@ -58,5 +60,5 @@ export class DigestList {
 }
 
 const EMPTY_WORDS = Object.fromEntries(
-  Object.entries(DIGEST_FUNCTIONS).map(([fn, { emptyHash }]) => [fn, hexKeyWords(emptyHash)]),
+  Object.entries(DIGEST_FUNCTIONS).map(([fn, { emptyHash }]) => [fn, hashKeyWords(emptyHash)]),
 ) as Readonly<Record<DigestFunctionName, Int32Array>>;

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { hexKeyWords, keyWords } from "./key-words.ts";
+import { hexKeyWords, KEY_BYTES, keyWords } from "./key-words.ts";
 import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, digestToString } from "./digest.ts";
 
 /**
@@ -16,7 +16,10 @@ const ORIGIN_CONTENT_SPACE = 81;
 export interface EntryKey {
   /** 0 to 255, see the constants above. */
   readonly space: number;
-  /** 32 bytes, evenly distributed: a hash, or the SHA-256 of a longer name; see key-words.ts. */
+  /**
+   * 32 bytes: a hash, with zeros behind a shorter one, or the SHA-256 of what is longer; see key-words.ts. Of these
+   * words the first four are evenly distributed, and the index places entries by no others.
+   */
   readonly words: Int32Array;
   /** For CAS entries the size is part of the key; undefined where the key does not fix it. */
   readonly sizeBytes: number | undefined;
@@ -38,9 +41,34 @@ export function casSpace(fn: DigestFunctionName): number {
 export function casKey(digest: Digest): EntryKey {
   return {
     space: casSpace(digest.fn),
-    words: hexKeyWords(digest.hash),
+    words: hashKeyWords(digest.hash),
     sizeBytes: digest.sizeBytes,
   };
+}
+
+/** @param hex lower-case, and not checked here. */
+export function hashKeyWords(hex: string): Int32Array {
+  return hex.length <= KEY_BYTES * 2 ? hexKeyWords(hex) : keyWords(hashKeyBytes(Buffer.from(hex, "hex")));
+}
+
+/** The 32 bytes that a hash is filed under. */
+export function hashKeyBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.length === KEY_BYTES) return bytes;
+  if (bytes.length > KEY_BYTES) return hash("sha256", bytes, "buffer");
+  const key = new Uint8Array(KEY_BYTES);
+  key.set(bytes);
+  return key;
+}
+
+const FUNCTION_OF_SPACE: ReadonlyMap<number, DigestFunctionName> = new Map(
+  Object.entries(DIGEST_FUNCTIONS).map(([name, { number }]) => [CAS_SPACE_BASE + number, name as DigestFunctionName]),
+);
+
+/** The function that verifies entries of a content-addressed key space. */
+export function digestFunctionOfSpace(space: number): DigestFunctionName {
+  const fn = FUNCTION_OF_SPACE.get(space);
+  if (fn === undefined) throw new RangeError(`key space ${space}: no digest function`);
+  return fn;
 }
 
 /** Action results are scoped by instance name (HAZARDS H21): the instance is hashed into the key. */

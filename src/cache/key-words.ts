@@ -1,6 +1,7 @@
 /** The eight words of a 32-byte key, little-endian: how the index holds keys and compares them. */
 export const KEY_WORDS = 8;
 const WORD_BYTES = 4;
+export const KEY_BYTES = KEY_WORDS * WORD_BYTES;
 
 export function keyWords(bytes: Uint8Array): Int32Array {
   const words = new Int32Array(KEY_WORDS);
@@ -12,10 +13,11 @@ export function keyWords(bytes: Uint8Array): Int32Array {
   return words;
 }
 
-/** The same of 64 lower-case hex digits, which are not checked here. */
+/** The same of up to 64 lower-case hex digits, eight a word, which are not checked here. The words behind them are 0. */
 export function hexKeyWords(hex: string): Int32Array {
   const words = new Int32Array(KEY_WORDS);
-  for (let i = 0; i < KEY_WORDS; i += 1) {
+  const wordCount = hex.length >> 3;
+  for (let i = 0; i < wordCount; i += 1) {
     const at = i * WORD_BYTES * 2;
     words[i] =
       hexByte(hex, at) | (hexByte(hex, at + 2) << 8) | (hexByte(hex, at + 4) << 16) | (hexByte(hex, at + 6) << 24);
@@ -47,7 +49,7 @@ export function readHexKeyWords(bytes: Uint8Array, start: number, words: Int32Ar
 
 /** The 32 bytes of a key, in memory of their own. */
 export function keyBytes(words: Int32Array): Uint8Array {
-  const bytes = new Uint8Array(KEY_WORDS * WORD_BYTES);
+  const bytes = new Uint8Array(KEY_BYTES);
   for (let i = 0; i < bytes.length; i += 1) bytes[i] = (words[i >> 2] ?? 0) >>> ((i & 3) * 8);
   return bytes;
 }

@@ -129,7 +129,7 @@ export class ContentAddressableStorageService {
   #read(
     digest: DigestMessage,
     index: number,
-    fn: DigestFunctionName,
+    fn: DigestFunctionName | undefined,
   ): Promise<BatchReadBlobsResponseEntry> | BatchReadBlobsResponseEntry {
     const failed = (error: unknown): BatchReadBlobsResponseEntry =>
       readEntry(digest, NO_BYTES, statusOfError(error, this.#reportFault));
@@ -151,7 +151,7 @@ export class ContentAddressableStorageService {
 const NO_BYTES = Buffer.alloc(0);
 
 /** @throws {CacheError} invalid_argument naming what is wrong with the entry. */
-function checkedPut(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName): BlobPut {
+function checkedPut(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName | undefined): BlobPut {
   const digest = requestDigest(`${field}.digest`, entry.digest, fn);
   if (entry.compressor !== COMPRESSORS.identity) {
     throw new CacheError("invalid_argument", `${field}.compressor: expected 0 (identity), got ${entry.compressor}`);

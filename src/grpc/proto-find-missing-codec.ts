@@ -59,9 +59,11 @@ export class EncodedDigests {
 
   /**
    * Those from `first` up to `end`, checked.
+   * @param named Undefined where the hash of the first digest of all is to tell the function.
    * @throws {CacheError} invalid_argument naming the first one that is none.
    */
-  list(first: number, end: number, fn: DigestFunctionName): DigestList {
+  list(first: number, end: number, named: DigestFunctionName | undefined): DigestList {
+    const fn = named ?? requestDigest("blob_digests[0]", this.at(0), undefined).fn;
     const list = new DigestList(fn, end - first);
     for (let index = first; index < end; index++) {
       const start = this.#bounds[index * 2]!;

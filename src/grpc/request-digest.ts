@@ -3,12 +3,12 @@ import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, parseDigest } f
 import type { Digest as DigestMessage, DigestFunctionNumber } from "./messages.ts";
 
 /**
- * The digest function of a request. 0 leaves it to the server to tell it by the length of the hash; with only one
- * function announced that is the answer, and {@link requestDigest} refuses a hash of another length.
+ * The digest function of a request; undefined where the client leaves it to the server to tell it by the length of
+ * each hash.
  * @throws {CacheError} invalid_argument for a function that is not supported.
  */
-export function requestDigestFunction(digestFunction: DigestFunctionNumber): DigestFunctionName {
-  if (digestFunction === 0) return "sha256";
+export function requestDigestFunction(digestFunction: DigestFunctionNumber): DigestFunctionName | undefined {
+  if (digestFunction === 0) return undefined;
   for (const [name, { number }] of Object.entries(DIGEST_FUNCTIONS)) {
     if (number === digestFunction) return name as DigestFunctionName;
   }
@@ -24,7 +24,11 @@ export function requestDigestFunction(digestFunction: DigestFunctionNumber): Dig
  * @param field where it is, such as `requests[3].digest`, for the message of the error.
  * @throws {CacheError} invalid_argument where it is absent or invalid.
  */
-export function requestDigest(field: string, digest: DigestMessage | null | undefined, fn: DigestFunctionName): Digest {
+export function requestDigest(
+  field: string,
+  digest: DigestMessage | null | undefined,
+  fn: DigestFunctionName | undefined,
+): Digest {
   if (digest === null || digest === undefined) {
     throw new CacheError("invalid_argument", `${field}: expected a digest, got none`);
   }

@@ -1,5 +1,5 @@
 import { CacheError } from "../cache/cache-error.ts";
-import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, parseDigest } from "../cache/digest.ts";
+import { type Digest, type DigestFunctionName, parseDigest } from "../cache/digest.ts";
 
 /** `Compressor.Value` in lower case. Which of them are offered is for the service to say. */
 export type CompressorName = "identity" | "zstd" | "deflate" | "brotli";
@@ -42,7 +42,7 @@ const FUNCTIONS_WITHOUT_SEGMENT: ReadonlySet<string> = new Set([
   "sha512",
   "vso",
 ]);
-const FUNCTIONS_WITH_SEGMENT: ReadonlySet<string> = new Set(["blake3", "gitsha1", "sha256tree"]);
+const FUNCTIONS_WITH_SEGMENT: ReadonlySet<string> = new Set<DigestFunctionName>(["blake3", "gitsha1", "sha256tree"]);
 /** Identity has no compressed names: its blobs are under `blobs/`. */
 const NAMED_COMPRESSORS: readonly string[] = ["zstd", "deflate", "brotli"] satisfies CompressorName[];
 /** No leading zero, so that a blob has one name only. */
@@ -133,25 +133,24 @@ function isNamedCompressor(segment: string): segment is CompressorName {
   return NAMED_COMPRESSORS.includes(segment);
 }
 
-function takeFunction(name: string, rest: string[]): DigestFunctionName {
+/** @returns undefined where the name has no such segment: the length of the hash tells the function then. */
+function takeFunction(name: string, rest: string[]): DigestFunctionName | undefined {
   const segment = rest[0] ?? "";
   const lower = segment.toLowerCase();
   if (FUNCTIONS_WITHOUT_SEGMENT.has(lower)) {
     throw malformed(name, `expected no digest function segment for ${lower}, got ${quote(segment)}`);
   }
-  // A name without the segment is told by the length of its hash, and SHA-256 is all that is announced.
-  if (!FUNCTIONS_WITH_SEGMENT.has(lower)) return "sha256";
+  if (!isWithSegment(lower)) return undefined;
   if (segment !== lower) throw malformed(name, `expected the digest function in lower case, got ${quote(segment)}`);
-  if (!isSupported(segment)) throw malformed(name, `digest function ${segment} is not supported`);
   rest.shift();
-  return segment;
+  return lower;
 }
 
-function isSupported(fn: string): fn is DigestFunctionName {
-  return Object.hasOwn(DIGEST_FUNCTIONS, fn);
+function isWithSegment(fn: string): fn is DigestFunctionName {
+  return FUNCTIONS_WITH_SEGMENT.has(fn);
 }
 
-function parseNamedDigest(name: string, hash: string, sizeBytes: number, fn: DigestFunctionName): Digest {
+function parseNamedDigest(name: string, hash: string, sizeBytes: number, fn: DigestFunctionName | undefined): Digest {
   try {
     return parseDigest(hash, sizeBytes, fn);
   } catch (error) {

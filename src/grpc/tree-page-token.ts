@@ -1,5 +1,5 @@
 import { CacheError } from "../cache/cache-error.ts";
-import { type Digest, digestToString } from "../cache/digest.ts";
+import { type Digest, digestName } from "../cache/digest.ts";
 
 /** Version, so that a token of another release is refused instead of misread. */
 const PREFIX = "t1";
@@ -11,7 +11,7 @@ const PLACE = /^[1-9][0-9]{0,9}$/;
  * @param place directories before it, from 1 up.
  */
 export function formatPageToken(root: Digest, place: number): string {
-  return Buffer.from(`${PREFIX} ${root.fn}/${digestToString(root)} ${place}`).toString("base64url");
+  return Buffer.from(`${PREFIX} ${digestName(root)} ${place}`).toString("base64url");
 }
 
 /**
@@ -21,7 +21,7 @@ export function formatPageToken(root: Digest, place: number): string {
 export function parsePageToken(token: string, root: Digest): number {
   if (token === "") return 0;
   const [prefix, name, place = ""] = Buffer.from(token, "base64url").toString().split(" ");
-  const isOfThisTree = prefix === PREFIX && name === `${root.fn}/${digestToString(root)}` && PLACE.test(place);
+  const isOfThisTree = prefix === PREFIX && name === digestName(root) && PLACE.test(place);
   // Decoding base64 forgives a lot; a token that does not come out the same was not made here.
   if (isOfThisTree && formatPageToken(root, Number(place)) === token) return Number(place);
   throw new CacheError(

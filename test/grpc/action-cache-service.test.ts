@@ -103,7 +103,7 @@ describe("UpdateActionResult and GetActionResult", () => {
     const bad = [
       { action_digest: null },
       { action_digest: { hash: "x", size_bytes: 1 } },
-      { digest_function: 9 },
+      { digest_function: 4 },
       { instance_name: "a//b" },
     ];
     for (const fields of bad) {

@@ -33,13 +33,16 @@ function makeBlobs(writers: number, random: SeededRandom): Buffer[] {
 }
 
 describe.each([
-  { writers: 24, connections: 1, listeners: 1 },
-  { writers: 24, connections: 12, listeners: 1 },
-  { writers: 339, connections: 1, listeners: 1 },
-  { writers: 339, connections: 12, listeners: 1 },
-  { writers: 24, connections: 12, listeners: 2 },
-  { writers: 339, connections: 48, listeners: 2 },
-])("$writers writers over $connections connections, $listeners listeners", ({ writers, connections, listeners }) => {
+  { writers: 24, connections: 1, fn: "sha256", listeners: 1 },
+  { writers: 24, connections: 12, fn: "sha256", listeners: 1 },
+  { writers: 339, connections: 1, fn: "sha256", listeners: 1 },
+  { writers: 339, connections: 12, fn: "sha256", listeners: 1 },
+  { writers: 24, connections: 12, fn: "sha256", listeners: 2 },
+  { writers: 339, connections: 48, fn: "sha256", listeners: 2 },
+  { writers: 24, connections: 1, fn: "blake3", listeners: 1 },
+  { writers: 339, connections: 12, fn: "blake3", listeners: 1 },
+] as const)("$writers writers over $connections connections, $fn, $listeners listeners", (run) => {
+  const { writers, connections, fn, listeners } = run;
   // The name is an agreed one: the first version of this server lost one upload in ten here (DESIGN 1).
   test("bytestream_writes_persist_completely_under_concurrency", async () => {
     await using directory = await makeTemporaryDirectory("concurrency");
@@ -47,14 +50,14 @@ describe.each([
     await using server = await ServerProcess.start(serverOptions);
     using uploading = new CacheClients(server.endpoint, connections);
     using checking = new CacheClients(server.endpoint, 2 * listeners);
-    const blobs = makeBlobs(writers, seededRandom(`${seed}/${writers}/${connections}`));
+    const blobs = makeBlobs(writers, seededRandom(`${seed}/${writers}/${connections}/${fn}`));
 
     const failures: string[] = [];
     const uploads = blobs.map(async (blob, writer) => {
-      const digest = digestOf(blob);
+      const digest = digestOf(blob, fn);
       const label = `writer ${writer}, ${blob.length} bytes`;
       try {
-        const committedBytes = await uploading.at(writer).write(blob);
+        const committedBytes = await uploading.at(writer).write(blob, { digest });
         if (committedBytes !== blob.length) failures.push(`${label}: committed_size ${committedBytes}`);
         // From another connection, at the moment of the acknowledgement.
         const readBack = await checking.at(writer).read(digest);
@@ -66,13 +69,13 @@ describe.each([
     await Promise.all(uploads);
 
     expect(failures).toEqual([]);
-    expect(await checking.at(0).findMissing(blobs.map(digestOf))).toEqual(new Set());
+    expect(await checking.at(0).findMissing(blobs.map((blob) => digestOf(blob, fn)))).toEqual(new Set());
     await server.stop();
 
     // What was acknowledged is still there for the next process.
     await using restarted = await ServerProcess.start(serverOptions);
     using clients = new CacheClients(restarted.endpoint, 4);
-    const changed = blobs.map(async (blob, i) => !(await clients.at(i).read(digestOf(blob))).equals(blob));
+    const changed = blobs.map(async (blob, i) => !(await clients.at(i).read(digestOf(blob, fn))).equals(blob));
     expect((await Promise.all(changed)).filter(Boolean)).toEqual([]);
   });
 });

@@ -12,7 +12,7 @@ async function capabilities(options: CapabilitiesOptions): Promise<unknown> {
 test("what is implemented is announced, and nothing else", async () => {
   expect(await capabilities({})).toEqual({
     cache_capabilities: {
-      digest_functions: [1],
+      digest_functions: [1, 2, 3, 5, 6, 8, 9, 10],
       action_cache_update_capabilities: { update_enabled: true },
       cache_priority_capabilities: null,
       max_batch_total_size_bytes: 4_128_768,

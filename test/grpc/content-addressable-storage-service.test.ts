@@ -59,7 +59,7 @@ const badDigests: [string, DigestMessage][] = [
 ];
 
 describe("every call", () => {
-  test.each([2, 3, 9, -1, 99])("refuses digest function %i", async (digest_function) => {
+  test.each([4, 7, -1, 99])("refuses digest function %i", async (digest_function) => {
     const { find, update, read } = fixture();
     await expectCode("invalid_argument", () => find([], { digest_function }));
     await expectCode("invalid_argument", () => update([], { digest_function }));

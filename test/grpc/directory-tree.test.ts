@@ -126,7 +126,7 @@ describe("GetTree", () => {
     });
     await expectCode("invalid_argument", () => getTree(null));
     await expectCode("invalid_argument", () => getTree(root, { page_size: -1 }));
-    await expectCode("invalid_argument", () => getTree(root, { digest_function: 9 }));
+    await expectCode("invalid_argument", () => getTree(root, { digest_function: 4 }));
     await expectCode("invalid_argument", () => getTree(root, { instance_name: "uploads" }));
     await expectCode("invalid_argument", () => getTree(noDirectory));
     await expectCode("invalid_argument", () => getTree(badChild));

@@ -11,7 +11,8 @@ import {
   encodeFindMissingBlobsResponse,
 } from "../../src/grpc/proto-find-missing-codec.ts";
 import { requestDigest } from "../../src/grpc/request-digest.ts";
-import { contentOf } from "../support/cas-content.ts";
+import { type CasContent, contentOf } from "../support/cas-content.ts";
+import { encodedDigests } from "../support/encoded-digests.ts";
 
 // protobufjs, by way of proto-loader, is the oracle.
 const { FindMissingBlobs } = serviceDefinition("build.bazel.remote.execution.v2.ContentAddressableStorage");
@@ -140,6 +141,30 @@ describe("EncodedDigests", () => {
         const encoded = decodeFindMissingBlobsRequest(oracleEncode({ blob_digests: digests })).blob_digests;
         expect(listed(encoded)).toEqual(expected(messagesOf(encoded)));
       }),
+    );
+  });
+
+  test.each(["md5", "gitsha1", "sha512", "blake3"] as const)("of %s are read as parseDigest does it", (fn) => {
+    const contents = ["", "a", "b"].map((text) => contentOf(Buffer.from(text), fn));
+    const encoded = encodedDigests(
+      contents.map(({ digest: { hash: text, sizeBytes } }) => ({ hash: text, size_bytes: sizeBytes })),
+    );
+    expect([...encoded.list(0, 3, fn).words]).toEqual(contents.flatMap(({ key }) => [...key.words]));
+    expect(() => encoded.list(0, 3, fn === "sha512" ? "md5" : "sha512")).toThrow("blob_digests[0].hash: expected");
+  });
+
+  test("of no function are of the one that the length of the first hash tells", () => {
+    const [first, second] = ["a", "b"].map((text) => contentOf(Buffer.from(text), "sha1")) as [CasContent, CasContent];
+    const messages = [first, second].map(({ digest: { hash: text, sizeBytes } }) => ({
+      hash: text,
+      size_bytes: sizeBytes,
+    }));
+    const list = encodedDigests(messages).list(1, 2, undefined);
+    expect([list.fn, ...list.words]).toEqual(["sha1", ...second.key.words]);
+    const mixed = encodedDigests([...messages, { hash: "a".repeat(64), size_bytes: 1 }]);
+    expect(() => mixed.list(0, 3, undefined)).toThrow("blob_digests[2].hash: expected 40");
+    expect(() => encodedDigests([{ hash: "abc", size_bytes: 1 }]).list(0, 1, undefined)).toThrow(
+      "blob_digests[0].hash",
     );
   });
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
-import { DIGEST_FUNCTIONS } from "../../src/cache/digest.ts";
+import { DIGEST_FUNCTIONS, type DigestFunctionName } from "../../src/cache/digest.ts";
 import {
   type BlobName,
   type UploadName,
@@ -18,6 +18,16 @@ const DIGEST = { fn: "sha256", hash: HASH, sizeBytes: 42 } as const;
 const EMPTY = DIGEST_FUNCTIONS.sha256.emptyHash;
 const RESERVED = ["blobs", "uploads", "actions", "actionResults", "operations", "capabilities", "compressed-blobs"];
 
+const FUNCTIONS = Object.keys(DIGEST_FUNCTIONS) as DigestFunctionName[];
+
+function hashOf(fn: DigestFunctionName): string {
+  return "0123456789abcdef".repeat(8).slice(0, DIGEST_FUNCTIONS[fn].hashBytes * 2);
+}
+
+function blobOf(fn: DigestFunctionName): BlobName {
+  return { instanceName: "", compressor: "identity", digest: { fn, hash: hashOf(fn), sizeBytes: 42 } };
+}
+
 describe("blob names", () => {
   test.each<[string, BlobName]>([
     [`blobs/${HASH}/42`, { instanceName: "", compressor: "identity", digest: DIGEST }],
@@ -30,6 +40,14 @@ describe("blob names", () => {
     [`compressed-blobs/zstd/${HASH}/42`, { instanceName: "", compressor: "zstd", digest: DIGEST }],
     [`x/compressed-blobs/deflate/${HASH}/42`, { instanceName: "x", compressor: "deflate", digest: DIGEST }],
     [`compressed-blobs/brotli/${HASH}/42`, { instanceName: "", compressor: "brotli", digest: DIGEST }],
+    [`blobs/${hashOf("md5")}/42`, blobOf("md5")],
+    [`blobs/${hashOf("sha1")}/42`, blobOf("sha1")],
+    [`blobs/${hashOf("sha384")}/42`, blobOf("sha384")],
+    [`blobs/${hashOf("sha512")}/42`, blobOf("sha512")],
+    [`blobs/blake3/${HASH}/42`, blobOf("blake3")],
+    [`blobs/sha256tree/${HASH}/42`, blobOf("sha256tree")],
+    [`blobs/gitsha1/${hashOf("gitsha1")}/42`, blobOf("gitsha1")],
+    [`a/compressed-blobs/zstd/blake3/${HASH}/42`, { ...blobOf("blake3"), instanceName: "a", compressor: "zstd" }],
   ])("%s is read", (name, expected) => {
     expect(parseBlobName(name)).toEqual(expected);
     expect(formatBlobName(expected)).toBe(name);
@@ -65,7 +83,10 @@ describe("blob names", () => {
     ["the empty hash with a size", `blobs/${EMPTY}/1`],
     ["a function segment for SHA-256", `blobs/sha256/${HASH}/42`],
     ["a function segment for MD5", `blobs/md5/${HASH}/42`],
-    ["a function that is not supported", `blobs/blake3/${HASH}/42`],
+    ["a hash of another function's length", `blobs/gitsha1/${HASH}/42`],
+    ["the same function twice", `blobs/blake3/blake3/${HASH}/42`],
+    ["a function segment for SHA-1", `blobs/sha1/${hashOf("sha1")}/42`],
+    ["a function that is not supported", `blobs/vso/${HASH}/42`],
     ["a function in upper case", `blobs/BLAKE3/${HASH}/42`],
     ["an unknown function", `blobs/crc32/${HASH}/42`],
     ["an unknown compressor", `compressed-blobs/lzma/${HASH}/42`],
@@ -95,6 +116,7 @@ describe("upload names", () => {
     [`uploads/3f1c/blobs/${HASH}/42`, upload],
     [`a/b/uploads/3f1c/blobs/${HASH}/42`, { ...upload, instanceName: "a/b" }],
     [`uploads/3f1c/compressed-blobs/zstd/${HASH}/42`, { ...upload, compressor: "zstd" }],
+    [`uploads/3f1c/blobs/blake3/${HASH}/42`, { ...upload, ...blobOf("blake3") }],
     [`uploads/3f1c/blobs/${HASH}/42/`, { ...upload, metadata: "" }],
     [`uploads/3f1c/blobs/${HASH}/42/out/lib.a`, { ...upload, metadata: "out/lib.a" }],
     [`uploads/3f1c/blobs/${HASH}/42/blobs//x/`, { ...upload, metadata: "blobs//x/" }],
@@ -133,14 +155,17 @@ describe("properties (fast-check prints its seed)", () => {
     .map((text) => text.replaceAll("/", "_"))
     .filter((text) => !RESERVED.includes(text));
   const instanceName = fc.array(segment, { maxLength: 4 }).map((segments) => segments.join("/"));
-  const hash = fc
-    .uint8Array({ minLength: 32, maxLength: 32 })
-    .map((bytes) => Buffer.from(bytes).toString("hex"))
-    .filter((hex) => hex !== EMPTY);
-  const digest = fc.record({
-    fn: fc.constant("sha256" as const),
-    hash,
-    sizeBytes: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  const digest = fc.constantFrom(...FUNCTIONS).chain((fn) => {
+    const { hashBytes, emptyHash } = DIGEST_FUNCTIONS[fn];
+    const hash = fc
+      .uint8Array({ minLength: hashBytes, maxLength: hashBytes })
+      .map((bytes) => Buffer.from(bytes).toString("hex"))
+      .filter((hex) => hex !== emptyHash);
+    return fc.record({
+      fn: fc.constant(fn),
+      hash,
+      sizeBytes: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    });
   });
   const compressor = fc.constantFrom("identity", "zstd", "deflate", "brotli");
   const blobName = fc.record({ instanceName, compressor, digest });
@@ -176,7 +201,9 @@ describe("properties (fast-check prints its seed)", () => {
       "sha256",
       "blake3",
       "BLAKE3",
+      "gitsha1",
       HASH,
+      hashOf("sha1"),
       EMPTY,
       "0",
       "42",

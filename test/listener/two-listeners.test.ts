@@ -75,7 +75,8 @@ test("what is written over any connection is read over every other", async () =>
       expect(readBack.equals(blob)).toBe(true);
     }),
   );
-  for (let i = 0; i < CONNECTIONS; i++) expect(await clients.at(i).findMissing(blobs.map(digestOf))).toEqual(new Set());
+  for (let i = 0; i < CONNECTIONS; i++)
+    expect(await clients.at(i).findMissing(blobs.map((blob) => digestOf(blob)))).toEqual(new Set());
 });
 
 test("/metrics and /status tell of all listeners, whichever answers, and what there is once is counted once", async () => {

@@ -1,9 +1,9 @@
-import { hash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Client, type ClientWritableStream, credentials, status } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import type { Digest } from "../../src/cache/digest.ts";
+import { DIGEST_FUNCTIONS, type Digest } from "../../src/cache/digest.ts";
 import type {
   QueryWriteStatusResponse,
   ReadResponse,
@@ -17,6 +17,7 @@ import type {
   BatchUpdateBlobsResponse,
   FindMissingBlobsResponse,
 } from "../../src/grpc/messages.ts";
+import { digestOf } from "./cas-content.ts";
 
 /** What Bazel puts into one WriteRequest. */
 const BAZEL_MESSAGE_BYTES = 16 * 1024;
@@ -80,9 +81,7 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
 }
 
-export function digestOf(bytes: Uint8Array): Digest {
-  return { fn: "sha256", hash: hash("sha256", bytes, "hex"), sizeBytes: bytes.length };
-}
+export { digestOf };
 
 /** One connection to a server under test. Failed calls reject with the `ServiceError` of @grpc/grpc-js. */
 export class CacheClient implements Disposable {
@@ -103,11 +102,11 @@ export class CacheClient implements Disposable {
   }
 
   uploadName(digest: Digest, uuid: string = randomUUID()): string {
-    return this.#name(`uploads/${uuid}/blobs/${digest.hash}/${digest.sizeBytes}`);
+    return this.#name(`uploads/${uuid}/${blobPath(digest)}`);
   }
 
   blobName(digest: Digest): string {
-    return this.#name(`blobs/${digest.hash}/${digest.sizeBytes}`);
+    return this.#name(blobPath(digest));
   }
 
   /** @returns `committed_size`. A server that answers early ends the upload. */
@@ -184,25 +183,36 @@ export class CacheClient implements Disposable {
     const response = await this.#unary(METHODS.findMissingBlobs, {
       instance_name: this.#instanceName,
       blob_digests: digests.map(wireDigest),
+      digest_function: functionOf(digests),
     });
     return new Set(response.missing_blob_digests.map((digest) => digest.hash));
   }
 
   async batchUpdate(blobs: readonly { digest: Digest; data: Uint8Array }[]): Promise<BatchUpdateBlobsResponse> {
     const requests = blobs.map(({ digest, data }) => ({ digest: wireDigest(digest), data }));
-    return await this.#unary(METHODS.batchUpdateBlobs, { instance_name: this.#instanceName, requests });
+    const digest_function = functionOf(blobs.map(({ digest }) => digest));
+    return await this.#unary(METHODS.batchUpdateBlobs, {
+      instance_name: this.#instanceName,
+      requests,
+      digest_function,
+    });
   }
 
   async batchRead(digests: readonly Digest[]): Promise<BatchReadBlobsResponse> {
     return await this.#unary(METHODS.batchReadBlobs, {
       instance_name: this.#instanceName,
       digests: digests.map(wireDigest),
+      digest_function: functionOf(digests),
     });
   }
 
   /** @returns undefined where the server answers NOT_FOUND. */
   async getActionResult(action: Digest): Promise<ActionResult | undefined> {
-    const request = { instance_name: this.#instanceName, action_digest: wireDigest(action) };
+    const request = {
+      instance_name: this.#instanceName,
+      action_digest: wireDigest(action),
+      digest_function: functionOf([action]),
+    };
     return await undefinedIfNotFound(this.#unary(METHODS.getActionResult, request));
   }
 
@@ -211,6 +221,7 @@ export class CacheClient implements Disposable {
       instance_name: this.#instanceName,
       action_digest: wireDigest(action),
       action_result: actionResult,
+      digest_function: functionOf([action]),
     });
   }
 
@@ -254,6 +265,16 @@ export class CacheClients implements Disposable {
 
 export function wireDigest(digest: Digest): { hash: string; size_bytes: number } {
   return { hash: digest.hash, size_bytes: digest.sizeBytes };
+}
+
+function blobPath({ fn, hash, sizeBytes }: Digest): string {
+  const isNamed = fn === "blake3" || fn === "sha256tree" || fn === "gitsha1";
+  return `blobs/${isNamed ? `${fn}/` : ""}${hash}/${sizeBytes}`;
+}
+
+/** `DigestFunction.Value` of digests that share one; 0 is left to mean SHA-256, as old clients do. */
+function functionOf([digest]: readonly Digest[]): number {
+  return digest === undefined || digest.fn === "sha256" ? 0 : DIGEST_FUNCTIONS[digest.fn].number;
 }
 
 async function undefinedIfNotFound<Value>(answer: Promise<Value>): Promise<Value | undefined> {

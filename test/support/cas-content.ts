@@ -1,5 +1,5 @@
-import { hash } from "node:crypto";
-import type { Digest } from "../../src/cache/digest.ts";
+import { contentHashOf } from "../../src/cache/content-hash.ts";
+import type { Digest, DigestFunctionName } from "../../src/cache/digest.ts";
 import { type EntryKey, casKey } from "../../src/cache/entry-key.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 
@@ -18,21 +18,21 @@ export interface CasContent {
   readonly key: EntryKey;
 }
 
-export function digestOf(bytes: Uint8Array): Digest {
-  return { fn: "sha256", hash: hash("sha256", bytes, "hex"), sizeBytes: bytes.length };
+export function digestOf(bytes: Uint8Array, fn: DigestFunctionName = "sha256"): Digest {
+  return { fn, hash: Buffer.from(contentHashOf(fn, [bytes])).toString("hex"), sizeBytes: bytes.length };
 }
 
-export function contentOf(bytes: Uint8Array): CasContent {
-  const digest = digestOf(bytes);
+export function contentOf(bytes: Uint8Array, fn?: DigestFunctionName): CasContent {
+  const digest = digestOf(bytes, fn);
   return { bytes: Buffer.from(bytes), digest, key: casKey(digest) };
 }
 
-export function randomContent(random: SeededRandom, sizeBytes: number): CasContent {
-  return contentOf(random.bytes(sizeBytes));
+export function randomContent(random: SeededRandom, sizeBytes: number, fn?: DigestFunctionName): CasContent {
+  return contentOf(random.bytes(sizeBytes), fn);
 }
 
-export function randomContents(random: SeededRandom, sizes: readonly number[]): CasContent[] {
-  return sizes.map((sizeBytes) => randomContent(random, sizeBytes));
+export function randomContents(random: SeededRandom, sizes: readonly number[], fn?: DigestFunctionName): CasContent[] {
+  return sizes.map((sizeBytes) => randomContent(random, sizeBytes, fn));
 }
 
 export async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {

@@ -1,7 +1,7 @@
 import { keyBytes } from "../../src/cache/key-words.ts";
-import { hash } from "node:crypto";
 import { CacheError } from "../../src/cache/cache-error.ts";
-import { type EntryKey, isContentAddressed } from "../../src/cache/entry-key.ts";
+import { contentHashOf, hashMismatch } from "../../src/cache/content-hash.ts";
+import { digestFunctionOfSpace, type EntryKey, isContentAddressed } from "../../src/cache/entry-key.ts";
 import type {
   ByteRange,
   DetachedEntry,
@@ -131,9 +131,9 @@ function verify(key: EntryKey, bytes: Uint8Array): void {
   if (bytes.length !== key.sizeBytes) {
     throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${bytes.length}`);
   }
-  const expected = Buffer.from(keyBytes(key.words)).toString("hex");
-  const actual = hash("sha256", bytes, "hex");
-  if (actual !== expected) throw new CacheError("invalid_argument", `hash: expected ${expected}, got ${actual}`);
+  const got = contentHashOf(digestFunctionOfSpace(key.space), [bytes]);
+  const mismatch = hashMismatch(keyBytes(key.words), got, bytes.length);
+  if (mismatch !== undefined) throw new CacheError("invalid_argument", mismatch);
 }
 
 class MemoryStaged implements StagedEntry {

@@ -1,6 +1,7 @@
-import { createHash, type Hash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { BlobStore } from "../../cache/blob-store.ts";
 import { CacheError } from "../../cache/cache-error.ts";
+import { beginsWithSize, type ContentHash, createContentHash } from "../../cache/content-hash.ts";
 import { type Digest, type DigestFunctionName, isEmptyDigest, parseDigest } from "../../cache/digest.ts";
 import { originContentKey } from "../../cache/entry-key.ts";
 import type { EntryContent, EntryStore, StagedEntry } from "../../cache/entry-store.ts";
@@ -74,9 +75,13 @@ export class ContentIntake {
   ): Promise<Digest> {
     const key = originContentKey(randomBytes(32));
     const staged = await this.#entries.stage(key, { signal, ...(sizeBytes === undefined ? {} : { sizeBytes }) });
-    const measure = new ContentMeasure(fn, integrity, (takenBytes) => this.#checkSize(takenBytes));
+    const isTooEarly = beginsWithSize(fn) && sizeBytes === undefined;
+    const running = isTooEarly ? undefined : createContentHash(fn, sizeBytes ?? 0);
+    const measure = new ContentMeasure(running, integrity, (takenBytes) => this.#checkSize(takenBytes));
     await fill(staged, body, measure);
-    const { digest } = measure;
+    const { takenBytes } = measure;
+    const hash = running ?? (await hashOf(await this.#contentOf(key), fn));
+    const digest = parseDigest(Buffer.from(hash.digest()).toString("hex"), takenBytes, fn);
     if (isEmptyDigest(digest) || this.#blobs.peek(digest)) return digest;
     await fill(await this.#blobs.stage(digest, signal), await this.#contentOf(key));
     return digest;
@@ -107,30 +112,28 @@ function knownDigest({ fn, sizeBytes, integrity }: ExpectedContent): Digest | un
   }
 }
 
-/** A function that is added to the digest functions needs its hash here. */
-const CONTENT_HASHES = { sha256: () => createHash("sha256") } satisfies Record<DigestFunctionName, () => Hash>;
-
 /** Measures content as it comes by, and says no before it is stored. */
 class ContentMeasure {
-  readonly #fn: DigestFunctionName;
-  readonly #hash: Hash;
+  readonly #hash: ContentHash | undefined;
   readonly #check: IntegrityCheck | undefined;
   readonly #checkSize: (takenBytes: number) => void;
-  #takenBytes = 0;
-  #digest: Digest | undefined;
+  takenBytes = 0;
 
-  constructor(fn: DigestFunctionName, integrity: Integrity | undefined, checkSize: (takenBytes: number) => void) {
-    this.#fn = fn;
-    this.#hash = CONTENT_HASHES[fn]();
+  constructor(
+    hash: ContentHash | undefined,
+    integrity: Integrity | undefined,
+    checkSize: (takenBytes: number) => void,
+  ) {
+    this.#hash = hash;
     this.#check = integrity && new IntegrityCheck(integrity);
     this.#checkSize = checkSize;
   }
 
   /** @throws {AssetFailure} resource_exhausted */
   update(chunk: Uint8Array): void {
-    this.#takenBytes += chunk.length;
-    this.#checkSize(this.#takenBytes);
-    this.#hash.update(chunk);
+    this.takenBytes += chunk.length;
+    this.#checkSize(this.takenBytes);
+    this.#hash?.update(chunk);
     this.#check?.update(chunk);
   }
 
@@ -138,14 +141,14 @@ class ContentMeasure {
   end(): void {
     const problem = this.#check?.problem();
     if (problem !== undefined) throw new AssetFailure("aborted", problem);
-    this.#digest = parseDigest(this.#hash.digest("hex"), this.#takenBytes, this.#fn);
   }
+}
 
-  /** Of what came by, once it has ended. */
-  get digest(): Digest {
-    if (this.#digest === undefined) throw new CacheError("internal", "the content has not ended");
-    return this.#digest;
-  }
+/** Of what is stored already, for a function that begins with its size. */
+async function hashOf(content: EntryContent, fn: DigestFunctionName): Promise<ContentHash> {
+  const hash = createContentHash(fn, content.sizeBytes);
+  for await (const chunk of content) hash.update(chunk);
+  return hash;
 }
 
 async function fill(staged: StagedEntry, chunks: AsyncIterable<Uint8Array>, measure?: ContentMeasure): Promise<void> {

@@ -1,4 +1,5 @@
-import { createContentHash } from "../content-hash.ts";
+import { createContentHash, hashMismatch } from "../../cache/content-hash.ts";
+import { digestFunctionOfSpace } from "../../cache/entry-key.ts";
 import { type FileSystem, readFully } from "../file-system.ts";
 import {
   CHUNK_BYTES,
@@ -25,7 +26,9 @@ export function checkRecord(
   const trailer = Buffer.alloc(recordTrailerBytes(storedBytes));
   if (readFully(fileSystem, fd, trailer, payloadOffset + storedBytes) < trailer.length)
     return "the file ends before the record";
-  const contentHash = options.hash ? createContentHash(record.space) : undefined;
+  const contentHash = options.hash
+    ? createContentHash(digestFunctionOfSpace(record.space), record.sizeBytes)
+    : undefined;
   const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, storedBytes));
   for (let chunk = 0; chunk < chunkCount(storedBytes); chunk += 1) {
     const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, storedBytes - chunk * CHUNK_BYTES));
@@ -34,8 +37,6 @@ export function checkRecord(
     if (!chunkHolds(bytes, trailer, chunk)) return `the checksum of chunk ${chunk} fails`;
     contentHash?.update(bytes);
   }
-  if (contentHash === undefined) return undefined;
-  return Buffer.from(contentHash.digest()).equals(record.key)
-    ? undefined
-    : "the contents do not have the hash that is their key";
+  const mismatch = contentHash && hashMismatch(record.key, contentHash.digest(), record.sizeBytes);
+  return mismatch && "the contents do not have the hash that is their key";
 }

@@ -1,5 +1,6 @@
+import { createContentHash, hashMismatch } from "../../cache/content-hash.ts";
+import { digestFunctionOfSpace } from "../../cache/entry-key.ts";
 import { keyWords } from "../../cache/key-words.ts";
-import { createContentHash } from "../content-hash.ts";
 import { readFully, removeQuietly, writeFully } from "../file-system.ts";
 import { type EntryLocation } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
@@ -125,7 +126,9 @@ function* hashInSlices(
   request: PutRequest,
   checksums: ChunkChecksums,
 ): Generator<undefined, string | undefined> {
-  const contentHash = request.contentAddressed ? createContentHash(request.space) : undefined;
+  const contentHash = request.contentAddressed
+    ? createContentHash(digestFunctionOfSpace(request.space), request.sizeBytes)
+    : undefined;
   const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, request.sizeBytes));
   for (let at = 0; at < request.sizeBytes; at += buffer.length) {
     const piece = buffer.subarray(0, Math.min(buffer.length, request.sizeBytes - at));
@@ -138,10 +141,7 @@ function* hashInSlices(
     if (context.durability === "commit") context.fileSystem.syncData(fd);
     yield;
   }
-  if (contentHash === undefined) return undefined;
-  const expected = Buffer.from(request.key).toString("hex");
-  const got = Buffer.from(contentHash.digest()).toString("hex");
-  return got === expected ? undefined : `hash: expected ${expected}, got ${got} of ${request.sizeBytes} bytes`;
+  return contentHash && hashMismatch(request.key, contentHash.digest(), request.sizeBytes);
 }
 
 /** Gives the file its name among the segments. Where that cannot be made durable the file is removed again. */

@@ -1,6 +1,7 @@
 import { keyWords } from "../../cache/key-words.ts";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
-import { contentHashOf } from "../content-hash.ts";
+import { contentHashOf, hashMismatch } from "../../cache/content-hash.ts";
+import { digestFunctionOfSpace } from "../../cache/entry-key.ts";
 import { copyBytes } from "../copy-bytes.ts";
 import { readFully, removeQuietly } from "../file-system.ts";
 import { type EntryLocation } from "../index/index-layout.ts";
@@ -127,10 +128,11 @@ export class PutGroup {
     if (!request.contentAddressed) {
       for (const piece of payload) checksums.update(piece);
     } else {
-      const got = contentHashOf(request.space, payload, (piece) => checksums.update(piece));
-      if (Buffer.compare(got, request.key) !== 0) {
-        const message = `hash: expected ${hex(request.key)}, got ${hex(got)} of ${bytes} bytes`;
-        this.fail(position, "invalid_argument", message);
+      const fn = digestFunctionOfSpace(request.space);
+      const got = contentHashOf(fn, payload, (piece) => checksums.update(piece));
+      const mismatch = hashMismatch(request.key, got, bytes);
+      if (mismatch !== undefined) {
+        this.fail(position, "invalid_argument", mismatch);
         return undefined;
       }
     }
@@ -315,8 +317,4 @@ function readStaged(context: ShardContext, request: PutRequest): Uint8Array[] {
 
 function nameOf({ space, key }: PutRequest): string {
   return `${space}:${Buffer.from(key).toString("latin1")}`;
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("hex");
 }

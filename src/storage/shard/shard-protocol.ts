@@ -14,7 +14,7 @@ export interface PutRequest {
   readonly space: number;
   /** 32 bytes, no view of more: a message to a thread carries the whole of what a view looks at. */
   readonly key: Uint8Array;
-  /** Whether the key is the SHA-256 of the bytes and the worker must check that. */
+  /** Whether the key was made of a hash of the bytes and the worker must check that. */
   readonly contentAddressed: boolean;
   readonly sizeBytes: number;
   readonly source: StagedSource;

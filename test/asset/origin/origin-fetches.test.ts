@@ -10,6 +10,7 @@ import {
   type OriginSpec,
 } from "../../../src/asset/origin/origin-fetches.ts";
 import { parseIntegrity } from "../../../src/asset/subresource-integrity.ts";
+import { DIGEST_FUNCTIONS, type DigestFunctionName } from "../../../src/cache/digest.ts";
 import { EmptyBlobStore } from "../../../src/cache/empty-blob-store.ts";
 import { EntryBlobStore } from "../../../src/cache/entry-blob-store.ts";
 import type { StagedEntry } from "../../../src/cache/entry-store.ts";
@@ -112,6 +113,22 @@ describe("content of an origin", () => {
       const chunked = await fetch(origin.on("/chunked", (response) => response.writeHead(200).end(bytes)));
       expect(chunked.digest).toEqual(digestOf(bytes));
       expect(fetched.map(({ digest }) => digest)).toEqual([digestOf(bytes), digestOf(bytes)]);
+    },
+  );
+
+  test.each(Object.keys(DIGEST_FUNCTIONS) as DigestFunctionName[])(
+    "is filed under its %s digest, with and without its size told first",
+    async (fn) => {
+      const { origin, fetch, stored } = await fixture();
+      const chunked = await fetch(
+        origin.on("/chunked", (response) => response.writeHead(200).end(CONTENT)),
+        { fn },
+      );
+      expect(chunked.digest).toEqual(digestOf(CONTENT, fn));
+      expect(await stored(chunked)).toEqual(CONTENT);
+      const other = randomBytes(3000);
+      const withLength = await fetch(origin.serve("/length", other), { fn });
+      expect(withLength.digest).toEqual(digestOf(other, fn));
     },
   );
 

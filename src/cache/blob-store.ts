@@ -22,8 +22,11 @@ export interface BlobPut {
 export interface BlobStore {
   /** Whether the blob is visible now; a cheap look-up that renews nothing. */
   peek(digest: Digest): boolean;
-  /** Whether all of them are present now. Each is used now: the leases of those that are present are renewed. */
-  renewAll(digests: readonly Digest[]): boolean;
+  /**
+   * Whether all of them are present now. Each is used now: the leases of those that are present are renewed. No promise
+   * where nothing has to be waited for.
+   */
+  renewAll(digests: readonly Digest[]): Promise<boolean> | boolean;
   /** Where in the list the absent ones are, in order. Present blobs are used now: their lease is renewed. */
   findMissing(digests: DigestList): Promise<number[]>;
   /**

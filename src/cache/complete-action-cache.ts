@@ -93,13 +93,15 @@ export class CompleteActionCache implements ActionCache {
       return this.#ifFoundComplete(actionResult, name, action);
     }
     if (closure.blobs.length > LOOKUPS_PER_TURN) return this.#ifRenewed(actionResult, closure);
-    return this.#blobs.renewAll(closure.blobs) ? actionResult : undefined;
+    const renewing = this.#blobs.renewAll(closure.blobs);
+    if (renewing instanceof Promise) return renewing.then((areAll) => (areAll ? actionResult : undefined));
+    return renewing ? actionResult : undefined;
   }
 
   async #ifRenewed(actionResult: Uint8Array, { blobs }: Closure): Promise<Uint8Array | undefined> {
     for (const [index, slice] of slices(blobs, LOOKUPS_PER_TURN).entries()) {
       if (index > 0) await nextTurn();
-      if (!this.#blobs.renewAll(slice)) return undefined;
+      if (!(await this.#blobs.renewAll(slice))) return undefined;
     }
     return actionResult;
   }

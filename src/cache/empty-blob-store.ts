@@ -20,7 +20,7 @@ export class EmptyBlobStore implements BlobStore {
     return isEmptyDigest(digest) || this.#inner.peek(digest);
   }
 
-  renewAll(digests: readonly Digest[]): boolean {
+  renewAll(digests: readonly Digest[]): Promise<boolean> | boolean {
     return this.#inner.renewAll(digests.some(isEmptyDigest) ? digests.filter((d) => !isEmptyDigest(d)) : digests);
   }
 

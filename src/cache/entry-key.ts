@@ -6,11 +6,13 @@ import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, digestToString 
  * Key spaces of the engine, written to disk in each record: numbers are never reused.
  * CAS spaces are `CAS_SPACE_BASE +` the REAPI number of the digest function, so that the function is part of the key.
  */
-export const CAS_SPACE_BASE = 0;
+const CAS_SPACE_BASE = 0;
 export const ACTION_CACHE_SPACE = 64;
 const ASSET_SPACE = 80;
 /** Content on its way from an origin, whose digest is known only at its end. Nobody looks these up again. */
 const ORIGIN_CONTENT_SPACE = 81;
+/** Plus the space of the blob. */
+const RECIPE_SPACE_BASE = 128;
 
 /** What the engine files an entry under. */
 export interface EntryKey {
@@ -38,12 +40,17 @@ export function casSpace(fn: DigestFunctionName): number {
   return CAS_SPACE_BASE + DIGEST_FUNCTIONS[fn].number;
 }
 
-export function casKey(digest: Digest): EntryKey {
+export function casKey(digest: Digest): EntryKey & { readonly sizeBytes: number } {
   return {
     space: casSpace(digest.fn),
     words: hashKeyWords(digest.hash),
     sizeBytes: digest.sizeBytes,
   };
+}
+
+/** The recipe of a blob, by the key of the blob; what is said of it there, its size, is in the recipe. */
+export function recipeKey({ space, words }: EntryKey): EntryKey {
+  return { space: RECIPE_SPACE_BASE + space, words, sizeBytes: undefined };
 }
 
 /** @param hex lower-case, and not checked here. */

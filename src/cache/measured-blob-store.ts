@@ -19,7 +19,7 @@ export class MeasuredBlobStore implements BlobStore {
   }
 
   /** No client has asked for these one by one. */
-  renewAll(digests: readonly Digest[]): boolean {
+  renewAll(digests: readonly Digest[]): Promise<boolean> | boolean {
     return this.#inner.renewAll(digests);
   }
 

@@ -1,5 +1,6 @@
+import { CHUNKING_FUNCTIONS, type Chunking } from "../cache/chunking/chunking.ts";
 import { DIGEST_FUNCTIONS } from "../cache/digest.ts";
-import type { SemVer, ServerCapabilities } from "./capabilities-messages.ts";
+import type { FastCdc2020Params, SemVer, ServerCapabilities } from "./capabilities-messages.ts";
 import { bindService } from "./proto-services.ts";
 import type { BoundMethod } from "./transport/handler.ts";
 
@@ -12,6 +13,8 @@ export const BATCH_TOTAL_BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024;
 export interface CapabilitiesOptions {
   /** Largest blob that is taken; left out: no limit but the store's size. */
   readonly blobBytesMax?: number | undefined;
+  /** How SplitBlob splits. Default: it is not there, nor is SpliceBlob. */
+  readonly chunkings?: readonly Chunking[];
 }
 
 const LOW_API_VERSION: SemVer = { major: 2, minor: 0, patch: 0, prerelease: "" };
@@ -21,7 +24,7 @@ const HIGH_API_VERSION: SemVer = { major: 2, minor: 12, patch: 0, prerelease: ""
 const ABSOLUTE_SYMLINKS_ALLOWED = 2;
 
 /** Announces exactly what is implemented (BEHAVIOUR 6). `execution_capabilities` is absent: this is a cache. */
-export function capabilitiesService(options: CapabilitiesOptions): BoundMethod[] {
+export function capabilitiesService({ blobBytesMax = 0, chunkings = [] }: CapabilitiesOptions): BoundMethod[] {
   const capabilities: ServerCapabilities = {
     cache_capabilities: {
       digest_functions: Object.values(DIGEST_FUNCTIONS).map(({ number }) => number),
@@ -32,10 +35,10 @@ export function capabilitiesService(options: CapabilitiesOptions): BoundMethod[]
       // Identity only, which goes without saying.
       supported_compressors: [],
       supported_batch_update_compressors: [],
-      max_cas_blob_size_bytes: options.blobBytesMax ?? 0,
-      split_blob_support: false,
-      splice_blob_support: false,
-      fast_cdc_2020_params: null,
+      max_cas_blob_size_bytes: blobBytesMax,
+      split_blob_support: chunkings.length > 0,
+      splice_blob_support: chunkings.length > 0,
+      fast_cdc_2020_params: fastCdcParams(chunkings),
       rep_max_cdc_params: null,
     },
     execution_capabilities: null,
@@ -46,4 +49,11 @@ export function capabilitiesService(options: CapabilitiesOptions): BoundMethod[]
   return bindService("build.bazel.remote.execution.v2.Capabilities", {
     GetCapabilities: () => Promise.resolve(capabilities),
   });
+}
+
+function fastCdcParams(chunkings: readonly Chunking[]): FastCdc2020Params | null {
+  const chunking = chunkings.find((offered) => offered.function === CHUNKING_FUNCTIONS.fastCdc2020);
+  return chunking === undefined
+    ? null
+    : { avg_chunk_size_bytes: chunking.parameters.avgBytes, seed: chunking.parameters.seed };
 }

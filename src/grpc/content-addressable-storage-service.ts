@@ -3,6 +3,7 @@ import { CacheError } from "../cache/cache-error.ts";
 import { type Digest, type DigestFunctionName, digestToString } from "../cache/digest.ts";
 import { nextTurn, slices } from "../cache/turns.ts";
 import { BATCH_TOTAL_BYTES_MAX } from "./capabilities-service.ts";
+import { type ChunkedBlobsOptions, chunkedBlobsHandlers } from "./chunked-blobs.ts";
 import { type DirectoryTreeOptions, streamDirectoryTree } from "./directory-tree.ts";
 import type { Status } from "./google-messages.ts";
 import { type FaultReporter, GRPC_STATUS, statusOfError } from "./grpc-status.ts";
@@ -30,6 +31,8 @@ export interface ContentAddressableStorageOptions {
   readonly reportFault: FaultReporter;
   /** What is announced as `max_batch_total_size_bytes`. Default: {@link BATCH_TOTAL_BYTES_MAX}. */
   readonly batchBytesMax?: number;
+  /** Default: SplitBlob and SpliceBlob are not bound, so that the transport answers UNIMPLEMENTED. */
+  readonly chunking?: ChunkedBlobsOptions;
   /** Bounds of GetTree. */
   readonly tree?: DirectoryTreeOptions;
 }
@@ -41,7 +44,6 @@ const BATCH_CONCURRENCY = 256;
 
 const OK: Status = { code: GRPC_STATUS.ok, message: "", details: [] };
 
-/** SplitBlob and SpliceBlob are not bound, so that the transport answers UNIMPLEMENTED. */
 export function contentAddressableStorageService(options: ContentAddressableStorageOptions): BoundMethod[] {
   const service = new ContentAddressableStorageService(options);
   return bindService("build.bazel.remote.execution.v2.ContentAddressableStorage", {
@@ -49,6 +51,7 @@ export function contentAddressableStorageService(options: ContentAddressableStor
     BatchUpdateBlobs: (request) => service.batchUpdateBlobs(request),
     BatchReadBlobs: (request) => service.batchReadBlobs(request),
     GetTree: (request) => streamDirectoryTree(options.blobs, request, options.tree),
+    ...(options.chunking === undefined ? {} : chunkedBlobsHandlers(options.chunking)),
   });
 }
 

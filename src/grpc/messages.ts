@@ -80,6 +80,33 @@ export interface GetTreeResponse {
   next_page_token: string;
 }
 
+export interface SplitBlobRequest {
+  instance_name: string;
+  blob_digest: Digest | null;
+  digest_function: DigestFunctionNumber;
+  /** `ChunkingFunction.Value`: a wish. */
+  chunking_function: number;
+}
+
+export interface SplitBlobResponse {
+  chunk_digests: Digest[];
+  /** `ChunkingFunction.Value`: what has made them. */
+  chunking_function: number;
+}
+
+export interface SpliceBlobRequest {
+  instance_name: string;
+  blob_digest: Digest | null;
+  chunk_digests: Digest[];
+  digest_function: DigestFunctionNumber;
+  /** `ChunkingFunction.Value` */
+  chunking_function: number;
+}
+
+export interface SpliceBlobResponse {
+  blob_digest: Digest | null;
+}
+
 // Directories
 
 export interface Directory {

@@ -27,6 +27,10 @@ import type {
   GetActionResultRequest,
   GetTreeRequest,
   GetTreeResponse,
+  SpliceBlobRequest,
+  SpliceBlobResponse,
+  SplitBlobRequest,
+  SplitBlobResponse,
   UpdateActionResultRequest,
 } from "./messages.ts";
 import { decodeGetActionResultRequest } from "./proto-action-cache-codec.ts";
@@ -99,6 +103,8 @@ export interface ServiceHandlers {
     BatchUpdateBlobs: Unary<BatchUpdateBlobsRequest, BatchUpdateBlobsResponse>;
     BatchReadBlobs: Unary<BatchReadBlobsRequest, BatchReadBlobsResponse>;
     GetTree: ServerStream<GetTreeRequest, GetTreeResponse>;
+    SplitBlob: Unary<SplitBlobRequest, SplitBlobResponse>;
+    SpliceBlob: Unary<SpliceBlobRequest, SpliceBlobResponse>;
   };
   "build.bazel.remote.execution.v2.Execution": {
     Execute: ServerStream<unknown, object>;

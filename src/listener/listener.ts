@@ -3,6 +3,9 @@ import { Assets } from "../asset/assets.ts";
 import { AddressGuard } from "../asset/origin/address-guard.ts";
 import { OriginFetches } from "../asset/origin/origin-fetches.ts";
 import type { BlobStore } from "../cache/blob-store.ts";
+import { BlobChunker } from "../cache/chunking/blob-chunker.ts";
+import { CHUNKINGS } from "../cache/chunking/chunking.ts";
+import { RecipeStore } from "../cache/chunking/recipe-store.ts";
 import { CompleteActionCache } from "../cache/complete-action-cache.ts";
 import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
 import { EntryActionCache } from "../cache/entry-action-cache.ts";
@@ -10,6 +13,7 @@ import { EntryBlobStore } from "../cache/entry-blob-store.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
 import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
 import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
+import { SplicedBlobStore } from "../cache/spliced-blob-store.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
@@ -32,6 +36,7 @@ import { createCallMetrics } from "../observability/call-metrics.ts";
 import type { Logger } from "../observability/logger.ts";
 import { Metrics } from "../observability/metrics.ts";
 import type { Readiness } from "../readiness.ts";
+import { ScannerPool } from "../scanning/scanner-pool.ts";
 import { readTlsIdentity, type TlsIdentity } from "../tls-identity.ts";
 import type { ConnectionSlots } from "./connection-slots.ts";
 
@@ -69,6 +74,7 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
+  readonly #scanner = new ScannerPool();
   #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;
 
@@ -133,8 +139,12 @@ export class Listener {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } =
       this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
-    const stored = new EmptyBlobStore(new EntryBlobStore(store));
-    this.#transport = createTransport(this.#bindServices(store, stored), {
+    const whole = new EntryBlobStore(store);
+    const recipes = new RecipeStore(store);
+    const spliced = new SplicedBlobStore(whole, recipes);
+    const stored = new EmptyBlobStore(spliced);
+    const chunker = new BlobChunker({ whole, blobs: spliced, recipes, scanner: this.#scanner, chunkings: CHUNKINGS });
+    this.#transport = createTransport(this.#bindServices(store, stored, chunker), {
       reportFault: this.#reportFault,
       observer: createCallMetrics(this.metrics),
       messageBytesMax,
@@ -153,9 +163,10 @@ export class Listener {
     await connectionsClosed;
     await this.uploads.dropKept();
     await this.#origins?.[Symbol.asyncDispose]();
+    await this.#scanner[Symbol.asyncDispose]();
   }
 
-  #bindServices(store: ListenerEntryStore, stored: BlobStore): BoundMethod[] {
+  #bindServices(store: ListenerEntryStore, stored: BlobStore, chunker: BlobChunker): BoundMethod[] {
     const { config, readiness } = this.#options;
     const blobBytesMax = largestBlobBytes(config, store);
     // The completeness check looks behind the measured store: its look-ups are not the clients'.
@@ -164,8 +175,12 @@ export class Listener {
     const actions = new MeasuredActionCache(complete, this.metrics);
     const { uploads } = this;
     const methods = [
-      ...capabilitiesService({ blobBytesMax }),
-      ...contentAddressableStorageService({ blobs, reportFault: this.#reportFault }),
+      ...capabilitiesService({ blobBytesMax, chunkings: CHUNKINGS }),
+      ...contentAddressableStorageService({
+        blobs,
+        reportFault: this.#reportFault,
+        chunking: { chunker, blobBytesMax },
+      }),
       ...actionCacheService({ actions, blobs }),
       ...byteStreamService({ blobs, uploads, blobBytesMax, writeIdleMsMax: config.uploadIdleTimeoutMs }),
       ...assetServices({ assets: this.#assets(store, stored) }),

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { CHUNKINGS } from "../../src/cache/chunking/chunking.ts";
 import { type CapabilitiesOptions, capabilitiesService } from "../../src/grpc/capabilities-service.ts";
 import { serveMethods, serviceClient } from "./service-client.ts";
 
@@ -35,5 +36,15 @@ test("what is implemented is announced, and nothing else", async () => {
 test("a limit on the size of blobs is announced", async () => {
   expect(await capabilities({ blobBytesMax: 5 * 2 ** 30 })).toMatchObject({
     cache_capabilities: { max_cas_blob_size_bytes: 5 * 2 ** 30 },
+  });
+});
+
+test("split and splice are announced with the parameters of each chunking function", async () => {
+  expect(await capabilities({ chunkings: CHUNKINGS })).toMatchObject({
+    cache_capabilities: {
+      split_blob_support: true,
+      splice_blob_support: true,
+      fast_cdc_2020_params: { avg_chunk_size_bytes: 512 * 1024, seed: 0 },
+    },
   });
 });

@@ -16,6 +16,8 @@ import type {
   BatchReadBlobsResponse,
   BatchUpdateBlobsResponse,
   FindMissingBlobsResponse,
+  SpliceBlobResponse,
+  SplitBlobResponse,
 } from "../../src/grpc/messages.ts";
 import { digestOf } from "./cas-content.ts";
 
@@ -62,6 +64,8 @@ const METHODS = {
   findMissingBlobs: method<object, FindMissingBlobsResponse>(CAS, "FindMissingBlobs"),
   batchUpdateBlobs: method<object, BatchUpdateBlobsResponse>(CAS, "BatchUpdateBlobs"),
   batchReadBlobs: method<object, BatchReadBlobsResponse>(CAS, "BatchReadBlobs"),
+  splitBlob: method<object, SplitBlobResponse>(CAS, "SplitBlob"),
+  spliceBlob: method<object, SpliceBlobResponse>(CAS, "SpliceBlob"),
   getActionResult: method<object, ActionResult>(ACTION_CACHE, "GetActionResult"),
   updateActionResult: method<object, ActionResult>(ACTION_CACHE, "UpdateActionResult"),
 };
@@ -203,6 +207,27 @@ export class CacheClient implements Disposable {
       instance_name: this.#instanceName,
       digests: digests.map(wireDigest),
       digest_function: functionOf(digests),
+    });
+  }
+
+  /** @param chunkingFunction `ChunkingFunction.Value` */
+  async splitBlob(blob: Digest, chunkingFunction: number): Promise<SplitBlobResponse> {
+    return await this.#unary(METHODS.splitBlob, {
+      instance_name: this.#instanceName,
+      blob_digest: wireDigest(blob),
+      digest_function: functionOf([blob]),
+      chunking_function: chunkingFunction,
+    });
+  }
+
+  /** @param chunkingFunction `ChunkingFunction.Value` */
+  async spliceBlob(blob: Digest, chunks: readonly Digest[], chunkingFunction: number): Promise<SpliceBlobResponse> {
+    return await this.#unary(METHODS.spliceBlob, {
+      instance_name: this.#instanceName,
+      blob_digest: wireDigest(blob),
+      chunk_digests: chunks.map(wireDigest),
+      digest_function: functionOf([blob]),
+      chunking_function: chunkingFunction,
     });
   }
 

@@ -1,0 +1,54 @@
+import { digestFunctionOfSpace, type EntryKey, recipeKey } from "../entry-key.ts";
+import type { EntryStore } from "../entry-store.ts";
+import { GenerationCache } from "../generation-cache.ts";
+import { keyBytes } from "../key-words.ts";
+import { decodeRecipe, encodeRecipe, type Recipe } from "./recipe-format.ts";
+
+/** Chunks of recipes that are kept decoded; about 200 bytes each. */
+const KEPT_CHUNKS_MAX = 200_000;
+
+/** The key of a blob, which has a size as well as a hash. */
+export interface BlobKey extends EntryKey {
+  readonly sizeBytes: number;
+}
+
+/** Recipes by the keys of their blobs, over key spaces of the engine: they live as long as they are used, as blobs do. */
+export class RecipeStore {
+  readonly #entries: EntryStore;
+  /** What a recipe says of its blob stays true: it is verified before it is stored. */
+  readonly #kept = new GenerationCache<string, Recipe>({ costMax: KEPT_CHUNKS_MAX });
+
+  constructor(entries: EntryStore) {
+    this.#entries = entries;
+  }
+
+  /** Whether there is a recipe of a blob with this hash; renews nothing. */
+  peek(blob: EntryKey): boolean {
+    return this.#entries.peek(recipeKey(blob));
+  }
+
+  /** The recipe is used now: its lease is renewed. That of its chunks is the caller's affair. */
+  async get(blob: BlobKey): Promise<Recipe | undefined> {
+    const key = recipeKey(blob);
+    if (this.#entries.find(key, { renew: true }) === undefined) return undefined;
+    const name = nameOf(blob);
+    const kept = this.#kept.get(name);
+    if (kept !== undefined) return kept;
+    const content = await this.#entries.get(key);
+    if (content === undefined) return undefined;
+    const recipe = decodeRecipe(digestFunctionOfSpace(blob.space), blob.sizeBytes, await content.bytes());
+    if (recipe !== undefined) this.#kept.set(name, recipe, recipe.chunks.length);
+    return recipe;
+  }
+
+  /** @param recipe Of chunks that were seen to be present and to make up the blob. Replaces the one before. */
+  async put(blob: BlobKey, recipe: Recipe): Promise<void> {
+    const bytes = encodeRecipe(digestFunctionOfSpace(blob.space), blob.sizeBytes, recipe);
+    await this.#entries.put(recipeKey(blob), bytes);
+    this.#kept.set(nameOf(blob), recipe, recipe.chunks.length);
+  }
+}
+
+function nameOf({ space, words, sizeBytes }: BlobKey): string {
+  return `${space}/${sizeBytes}/${Buffer.from(keyBytes(words)).toString("latin1")}`;
+}

@@ -1,6 +1,6 @@
 import { CHUNKING_FUNCTIONS, type Chunking } from "../cache/chunking/chunking.ts";
 import { DIGEST_FUNCTIONS } from "../cache/digest.ts";
-import type { FastCdc2020Params, SemVer, ServerCapabilities } from "./capabilities-messages.ts";
+import type { FastCdc2020Params, RepMaxCdcParams, SemVer, ServerCapabilities } from "./capabilities-messages.ts";
 import { bindService } from "./proto-services.ts";
 import type { BoundMethod } from "./transport/handler.ts";
 
@@ -39,7 +39,7 @@ export function capabilitiesService({ blobBytesMax = 0, chunkings = [] }: Capabi
       split_blob_support: chunkings.length > 0,
       splice_blob_support: chunkings.length > 0,
       fast_cdc_2020_params: fastCdcParams(chunkings),
-      rep_max_cdc_params: null,
+      rep_max_cdc_params: repMaxCdcParams(chunkings),
     },
     execution_capabilities: null,
     deprecated_api_version: null,
@@ -56,4 +56,14 @@ function fastCdcParams(chunkings: readonly Chunking[]): FastCdc2020Params | null
   return chunking === undefined
     ? null
     : { avg_chunk_size_bytes: chunking.parameters.avgBytes, seed: chunking.parameters.seed };
+}
+
+function repMaxCdcParams(chunkings: readonly Chunking[]): RepMaxCdcParams | null {
+  const chunking = chunkings.find((offered) => offered.function === CHUNKING_FUNCTIONS.repMaxCdc);
+  return chunking === undefined
+    ? null
+    : {
+        min_chunk_size_bytes: chunking.parameters.minBytes,
+        horizon_size_bytes: chunking.parameters.horizonBytes,
+      };
 }

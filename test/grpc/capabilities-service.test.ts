@@ -45,6 +45,7 @@ test("split and splice are announced with the parameters of each chunking functi
       split_blob_support: true,
       splice_blob_support: true,
       fast_cdc_2020_params: { avg_chunk_size_bytes: 512 * 1024, seed: 0 },
+      rep_max_cdc_params: { min_chunk_size_bytes: 256 * 1024, horizon_size_bytes: 2048 * 1024 },
     },
   });
 });

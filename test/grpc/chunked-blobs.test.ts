@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { CHUNKING_FUNCTIONS, CHUNKINGS } from "../../src/cache/chunking/chunking.ts";
+import { CHUNKING_FUNCTIONS, type Chunking, CHUNKINGS } from "../../src/cache/chunking/chunking.ts";
 import { ContentScan } from "../../src/cache/chunking/content-scan.ts";
 import type { Digest } from "../../src/cache/digest.ts";
 import { expectSameBytes } from "../contract/entry-store-contract.ts";
@@ -13,7 +13,7 @@ import { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory, type TemporaryDirectory } from "../support/temporary-directory.ts";
 
 const MIB = 1024 * 1024;
-const { unknown, fastCdc2020, repMaxCdc } = CHUNKING_FUNCTIONS;
+const { unknown, repMaxCdc } = CHUNKING_FUNCTIONS;
 const random = seededRandom(testSeed("chunked blobs over gRPC"));
 let directory: TemporaryDirectory;
 let server: ServerProcess;
@@ -35,30 +35,30 @@ async function restart(): Promise<void> {
 }
 
 /** What a client does with a file before it uploads it. */
-function chunksOf({ bytes, digest: { fn, sizeBytes } }: CasContent): Map<Digest, Buffer> {
-  const scan = new ContentScan({ fn, sizeBytes, wantsHash: false, chunking: CHUNKINGS[0] });
+function chunksOf({ bytes, digest: { fn, sizeBytes } }: CasContent, chunking: Chunking): Map<Digest, Buffer> {
+  const scan = new ContentScan({ fn, sizeBytes, wantsHash: false, chunking });
   scan.update(bytes);
   let offset = 0;
   return new Map(scan.finish().chunks.map((chunk) => [chunk, bytes.subarray(offset, (offset += chunk.sizeBytes))]));
 }
 
 describe.each([
-  { fn: "sha256", fileBytes: 64 * MIB },
-  { fn: "blake3", fileBytes: 16 * MIB },
-] as const)("under $fn", ({ fn, fileBytes }) => {
+  { fn: "sha256", name: "FastCDC 2020", chunking: CHUNKINGS[0], fileBytes: 64 * MIB },
+  { fn: "blake3", name: "RepMaxCDC", chunking: CHUNKINGS[1], fileBytes: 16 * MIB },
+] as const)("under $fn and $name", ({ fn, chunking, fileBytes }) => {
   test("a large file edited in the middle costs less than 3 MiB to upload, and is a file like any other", async () => {
     const before = contentOf(random.bytes(fileBytes), fn);
     await client.write(before.bytes, { digest: before.digest, messageBytes: MIB });
-    const split = await client.splitBlob(before.digest, fastCdc2020);
-    expect(split.chunk_digests).toEqual([...chunksOf(before).keys()].map(wireDigest));
-    expect(split.chunking_function).toBe(fastCdc2020);
+    const split = await client.splitBlob(before.digest, chunking.function);
+    expect(split.chunk_digests).toEqual([...chunksOf(before, chunking).keys()].map(wireDigest));
+    expect(split.chunking_function).toBe(chunking.function);
 
     const middle = fileBytes / 2;
     const after = contentOf(
       Buffer.concat([before.bytes.subarray(0, middle), random.bytes(1000), before.bytes.subarray(middle + 10)]),
       fn,
     );
-    const chunks = chunksOf(after);
+    const chunks = chunksOf(after, chunking);
     const missing = await client.findMissing([...chunks.keys()]);
     let uploadedBytes = 0;
     for (const [digest, bytes] of chunks) {
@@ -67,7 +67,7 @@ describe.each([
     expect(uploadedBytes).toBeGreaterThan(0);
     expect(uploadedBytes).toBeLessThan(3 * MIB);
     expect(await client.findMissing([after.digest])).toEqual(new Set([after.digest.hash]));
-    expect(await client.spliceBlob(after.digest, [...chunks.keys()], fastCdc2020)).toEqual({
+    expect(await client.spliceBlob(after.digest, [...chunks.keys()], chunking.function)).toEqual({
       blob_digest: wireDigest(after.digest),
     });
 
@@ -86,7 +86,7 @@ describe.each([
     await server.stop();
     await restart();
     await expectAsAnyOther();
-    expect((await client.splitBlob(after.digest, fastCdc2020)).chunk_digests).toEqual(
+    expect((await client.splitBlob(after.digest, chunking.function)).chunk_digests).toEqual(
       [...chunks.keys()].map(wireDigest),
     );
   });
@@ -103,7 +103,7 @@ describe.each([
       chunking_function: unknown,
     });
     // Smaller than the largest chunk: it is its own.
-    expect((await client.splitBlob(blob.digest, fastCdc2020)).chunk_digests).toEqual([wireDigest(blob.digest)]);
+    expect((await client.splitBlob(blob.digest, chunking.function)).chunk_digests).toEqual([wireDigest(blob.digest)]);
   });
 
   test("what is wrong or missing is said so", async () => {

@@ -12,12 +12,18 @@ export const SMALL_CHUNKS: Chunking = {
   parameters: { avgBytes: 1024, seed: 0 },
 };
 
+/** The same way, of 512 bytes to 1 KiB. */
+export const SMALL_MAX_CHUNKS: Chunking = {
+  function: CHUNKING_FUNCTIONS.repMaxCdc,
+  parameters: { minBytes: 512, horizonBytes: 2048 },
+};
+
 /** Blobs that may be split and spliced, in memory and without a thread. */
 export function chunkedStore(entries = new MemoryEntryStore()) {
   const scanner = new LocalScanner();
   const whole = new EntryBlobStore(entries);
   const recipes = new RecipeStore(entries);
   const blobs = new SplicedBlobStore(whole, recipes);
-  const chunker = new BlobChunker({ whole, blobs, recipes, scanner, chunkings: [SMALL_CHUNKS] });
+  const chunker = new BlobChunker({ whole, blobs, recipes, scanner, chunkings: [SMALL_CHUNKS, SMALL_MAX_CHUNKS] });
   return { entries, scanner, whole, recipes, blobs, chunker };
 }

@@ -31,10 +31,14 @@ async function bytesOf(store: ReturnType<typeof chunkedStore>, digests: readonly
 describe("split", () => {
   const blob = randomContent(random, 50_000);
 
-  test.each([unknown, fastCdc2020, repMaxCdc])("stores the chunks of a blob, function %i wanted", async (wanted) => {
+  test.each([
+    [unknown, fastCdc2020],
+    [fastCdc2020, fastCdc2020],
+    [repMaxCdc, repMaxCdc],
+  ])("stores the chunks of a blob, function %i wanted and %i used", async (wanted, used) => {
     const store = await storeWith(blob);
     const recipe = await store.chunker.split(blob.digest, wanted);
-    expect(recipe.function).toBe(fastCdc2020);
+    expect(recipe.function).toBe(used);
     expect(recipe.chunks.length).toBeGreaterThan(10);
     expectSameBytes(await bytesOf(store, recipe.chunks), blob.bytes);
     expect([store.entries.openStaged, store.entries.openContents]).toEqual([0, 0]);
@@ -47,6 +51,15 @@ describe("split", () => {
     for (const other of others) expect(other).toEqual(first);
     expect(await store.chunker.split(blob.digest, unknown)).toEqual(first);
     expect(store.scanner.scans).toBe(1);
+  });
+
+  test("by another function than before replaces the chunks", async () => {
+    const store = await storeWith(blob);
+    const before = await store.chunker.split(blob.digest, fastCdc2020);
+    const after = await store.chunker.split(blob.digest, repMaxCdc);
+    expect([before.function, after.function]).toEqual([fastCdc2020, repMaxCdc]);
+    expect(await store.chunker.split(blob.digest, unknown)).toEqual(after);
+    expectSameBytes(await bytesOf(store, after.chunks), blob.bytes);
   });
 
   test("makes a chunk that went away again, as long as the blob is there whole", async () => {

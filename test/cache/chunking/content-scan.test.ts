@@ -1,13 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CHUNKING_FUNCTIONS, type Chunking } from "../../../src/cache/chunking/chunking.ts";
+import type { Chunking } from "../../../src/cache/chunking/chunking.ts";
 import { ContentScan, type ScanResult } from "../../../src/cache/chunking/content-scan.ts";
 import { DIGEST_FUNCTIONS, type DigestFunctionName } from "../../../src/cache/digest.ts";
 import { digestOf } from "../../support/cas-content.ts";
+import { SMALL_CHUNKS, SMALL_MAX_CHUNKS } from "../../support/chunked-store.ts";
 import { testSeed } from "../../support/seed.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
 
-const chunking: Chunking = { function: CHUNKING_FUNCTIONS.fastCdc2020, parameters: { avgBytes: 1024, seed: 0 } };
+const chunking = SMALL_CHUNKS;
 const bytes = seededRandom(testSeed("ContentScan")).bytes(60_000);
 
 function scan(pieces: readonly Uint8Array[], fn: DigestFunctionName, wanted: Chunking | undefined): ScanResult {
@@ -31,13 +32,16 @@ describe.each(Object.keys(DIGEST_FUNCTIONS) as DigestFunctionName[])("under %s",
   });
 });
 
-test("how the bytes are cut into pieces makes no difference (fast-check prints its seed)", () => {
-  const expected = scan([bytes], "sha256", chunking);
+test.each([
+  ["FastCDC 2020", SMALL_CHUNKS],
+  ["RepMaxCDC", SMALL_MAX_CHUNKS],
+])("%s: how the bytes are cut into pieces makes no difference (fast-check prints its seed)", (_, wanted) => {
+  const expected = scan([bytes], "sha256", wanted);
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 0, max: bytes.length })), (places) => {
       const bounds = [0, ...places.toSorted((a, b) => a - b), bytes.length];
       const pieces = bounds.slice(1).map((end, index) => bytes.subarray(bounds[index], end));
-      expect(scan(pieces, "sha256", chunking)).toEqual(expected);
+      expect(scan(pieces, "sha256", wanted)).toEqual(expected);
     }),
   );
 });

@@ -80,8 +80,9 @@ export class SplicedBlobStore implements BlobStore {
   /** The recipe of a blob whose chunks are all present. The leases of all are renewed. */
   async findRecipe(blob: BlobKey): Promise<Recipe | undefined> {
     const recipe = await this.#recipes.get(blob);
-    if (recipe === undefined) return undefined;
-    return (await this.#whole.findMissing(DigestList.of(recipe.chunks))).length === 0 ? recipe : undefined;
+    if (recipe === undefined || (await this.#hasChunks(recipe))) return recipe;
+    const stored = await this.#recipes.read(blob);
+    return stored !== undefined && (await this.#hasChunks(stored)) ? stored : undefined;
   }
 
   /**
@@ -93,6 +94,10 @@ export class SplicedBlobStore implements BlobStore {
       throw new CacheError("out_of_range", `read_offset: expected 0 to ${sizeBytes}, got ${offset}`);
     }
     return new SplicedContent(this.#whole, sizeBytes, chunks, offset, offset + (limit ?? sizeBytes));
+  }
+
+  async #hasChunks({ chunks }: Recipe): Promise<boolean> {
+    return (await this.#whole.findMissing(DigestList.of(chunks))).length === 0;
   }
 
   async #renewAll(digests: readonly Digest[], renewing: Promise<boolean> | boolean): Promise<boolean> {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { RecipeStore } from "../../src/cache/chunking/recipe-store.ts";
 import type { Digest } from "../../src/cache/digest.ts";
 import { casKey, recipeKey } from "../../src/cache/entry-key.ts";
 import { describeBlobStore } from "../contract/blob-store-contract.ts";
@@ -112,6 +113,18 @@ describe("a blob of which only the chunks are there", () => {
     entries.retire(recipeKey(blob.key));
     expect(names(await missingDigests(blobs, [blob.digest]))).toEqual([blob.digest.hash]);
     expect(await blobs.get(blob.digest)).toBeUndefined();
+  });
+
+  test("is found by a recipe that another thread has put in the place of the one that is remembered", async () => {
+    const { blobs, entries, whole, blob, chunks } = await splicedBlob([10, 20]);
+    expect(await missingDigests(blobs, [blob.digest])).toEqual([]);
+    const others = [contentOf(blob.bytes.subarray(0, 15)), contentOf(blob.bytes.subarray(15))];
+    for (const { digest, bytes } of others) await whole.put(digest, bytes);
+    const elsewhere = new RecipeStore(entries);
+    await elsewhere.put(casKey(blob.digest), { function: 1, chunks: others.map(({ digest }) => digest) });
+    for (const { key } of chunks) entries.retire(key);
+    expect(await missingDigests(blobs, [blob.digest])).toEqual([]);
+    expectSameBytes(await (await blobs.get(blob.digest))?.bytes(), blob.bytes);
   });
 
   test("is another than one with the same hash and another size (H19)", async () => {

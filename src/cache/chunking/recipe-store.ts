@@ -29,15 +29,16 @@ export class RecipeStore {
 
   /** The recipe is used now: its lease is renewed. That of its chunks is the caller's affair. */
   async get(blob: BlobKey): Promise<Recipe | undefined> {
-    const key = recipeKey(blob);
-    if (this.#entries.find(key, { renew: true }) === undefined) return undefined;
-    const name = nameOf(blob);
-    const kept = this.#kept.get(name);
-    if (kept !== undefined) return kept;
-    const content = await this.#entries.get(key);
+    if (this.#entries.find(recipeKey(blob), { renew: true }) === undefined) return undefined;
+    return this.#kept.get(nameOf(blob)) ?? this.read(blob);
+  }
+
+  /** As it is stored now: another thread may have replaced what is kept here. */
+  async read(blob: BlobKey): Promise<Recipe | undefined> {
+    const content = await this.#entries.get(recipeKey(blob));
     if (content === undefined) return undefined;
     const recipe = decodeRecipe(digestFunctionOfSpace(blob.space), blob.sizeBytes, await content.bytes());
-    if (recipe !== undefined) this.#kept.set(name, recipe, recipe.chunks.length);
+    if (recipe !== undefined) this.#kept.set(nameOf(blob), recipe, recipe.chunks.length);
     return recipe;
   }
 

@@ -120,9 +120,11 @@ export class Retention {
         fileSystem.close(fd);
       }
     } catch (error) {
-      // A file that is gone or unreadable has nothing left to copy; its entries are found dead when they are read (H8).
-      if (isUnreadable(error)) return { live: [], replacedCount: 0 };
-      throw error;
+      if (!isUnreadable(error)) throw error;
+      // There is nothing left to copy. The entries go with the segment: an upload of what they name would be answered
+      // "present", and be lost (I2).
+      this.context.stats.add("quarantinedRecords", index.removeSegment(segmentId));
+      return { live: [], replacedCount: 0 };
     }
     const nowSeconds = leaseSeconds(clock);
     const sinceSeconds = this.segments.heldSinceSeconds(segmentId);

@@ -16,7 +16,7 @@ const location: fc.Arbitrary<Omit<EntryLocation, "space">> = fc.record({
   encoding: fc.integer({ min: 0, max: 255 }),
   sizeBytes: fc.integer({ min: 0, max: SIZE_BYTES_MAX }),
   storedBytes: fc.integer({ min: 0, max: SIZE_BYTES_MAX }),
-  segmentId: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+  segmentId: fc.oneof(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.constantFrom(1, 2)),
   offset: fc.integer({ min: 0, max: 2 ** 32 - 1 }).map((units) => units * 8),
 });
 
@@ -51,6 +51,7 @@ describe("an index against a Map (fast-check prints its seed)", () => {
       }),
     },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant("remove" as const), id, space }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("removeSegment" as const), id, space }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("touch" as const), id, space, seconds: fc.nat() }) },
     {
       weight: 2,
@@ -89,6 +90,13 @@ describe("an index against a Map (fast-check prints its seed)", () => {
             case "remove":
               agrees = writer.remove(key, taken.space) === model.delete(name);
               break;
+            case "removeSegment": {
+              const segmentId = known?.location.segmentId ?? 77;
+              const inIt = [...model].filter(([, entry]) => entry.location.segmentId === segmentId);
+              for (const [other] of inIt) model.delete(other);
+              agrees = writer.removeSegment(segmentId) === inIt.length;
+              break;
+            }
             case "touch":
               if (found !== undefined) reader.touch(found.entryNumber, taken.seconds);
               if (known !== undefined) known.lastUseSeconds = taken.seconds;

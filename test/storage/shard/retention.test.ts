@@ -94,6 +94,7 @@ describe("retirement", () => {
     const filled = fill(3);
     rmSync(segmentPath(shard.paths.segments, 1));
     expect(shard.retire()).toEqual([1]);
+    shard.expectAbsent(...filled[0]!);
     expect(shard.retire()).toEqual([2]);
     shard.expectStored(...filled[2]!);
     shard.expectSettled();
@@ -101,7 +102,7 @@ describe("retirement", () => {
 });
 
 describe("H8: a read error", () => {
-  test("of a whole segment does not keep it from being retired", () => {
+  test("of a whole segment does not keep it from being retired, and leaves no entry that points into it", () => {
     const filled = fill(3);
     for (const value of filled[0]!) shard.use(value);
     let failing = "";
@@ -111,6 +112,7 @@ describe("H8: a read error", () => {
     };
     expect(shard.retire()).toEqual([1]);
     shard.fileSystem.before = () => undefined;
+    shard.expectAbsent(...filled[0]!);
     shard.expectStored(...filled[1]!, ...filled[2]!);
     shard.expectSettled();
   });

@@ -18,6 +18,9 @@ export function checkpointSource({
   return { fileSystem, directory: checkpointDirectory, shardIndex, shardCount };
 }
 
+/** How the warning begins that tells of entries which a start has left out. */
+export const NO_ROOM = "the index has no room for every entry";
+
 export interface LoadedIndex {
   readonly fromCheckpoint: number;
   readonly checkpointBytes: number;
@@ -47,6 +50,8 @@ class IndexLoading {
   private readonly unread = new Set<number>();
   /** Of so many of the oldest segments the entries have made room for newer ones. */
   private emptiedCount = 0;
+  /** So many found no room even so. */
+  private leftOutCount = 0;
 
   constructor(context: ShardContext, request: LoadRequest) {
     this.context = context;
@@ -75,8 +80,10 @@ class IndexLoading {
       isReading = true;
       this.load(segmentId, from);
     }
-    if (this.emptiedCount > 0) {
-      warnings.push(`the index has no room for every entry: those of ${this.emptiedCount} old segments were left out`);
+    if (this.emptiedCount + this.leftOutCount > 0) {
+      warnings.push(
+        `${NO_ROOM}: those of ${this.emptiedCount} old segments and ${this.leftOutCount} others were left out`,
+      );
     }
     const fromCheckpoint = checkpoint?.entries ?? 0;
     return { fromCheckpoint, checkpointBytes: checkpoint?.fileBytes ?? 0, shortened, unread, warnings };
@@ -88,7 +95,11 @@ class IndexLoading {
       this.visitRecords(segmentId, ({ offset, space, encoding, sizeBytes, storedBytes }, words) => {
         if (offset < from) return;
         const location = { offset, space, encoding, sizeBytes, storedBytes, segmentId };
-        while (!this.context.index.publish(words, location, RESTORED)) if (!this.emptyOldest(segmentId)) return;
+        while (!this.context.index.publish(words, location, RESTORED)) {
+          if (this.emptyOldest(segmentId)) continue;
+          this.leftOutCount += 1;
+          return;
+        }
       });
     } catch (error) {
       // A segment that cannot be read is a miss for what it holds, not a reason to serve nothing (H8).

@@ -67,8 +67,13 @@ export class EngineHost implements Excuses {
 
   noteAbsent(name: string): void {
     this.#noteDroppedPages();
+    // A shard that was started again reads anew what the index may have had no room for.
+    if (this.life.takeLeftOut()) this.model.evictAll();
     if (this.model.mayBeAbsent(name)) return;
-    const mayBeUnderWay = !this.#isQuiet || this.#struck.length > 0 || this.#shardsDied > 0;
+    // A foreign segment stays until every shard has taken its keys out; one that has died, or finds no room for the copies
+    // on a full disk, keeps it, while the others have let go of theirs.
+    const isDiskFull = this.disk.spaceBytes !== Number.POSITIVE_INFINITY;
+    const mayBeUnderWay = !this.#isQuiet || this.#struck.length > 0 || this.#shardsDied > 0 || isDiskFull;
     if (mayBeUnderWay && this.#liesInForeignSegment(name)) this.model.evict(name, this.nowSeconds, false);
     this.model.observeAbsent(name, this.readsFailed);
   }
@@ -107,8 +112,7 @@ export class EngineHost implements Excuses {
     }
     this.model.isDisturbed = this.readsFailed;
     // Shards of another number share the keys, and the room for entries, in another way.
-    const entriesMax = Math.floor(this.#setup.entryCountMax / this.shardCount);
-    if (this.life.store.stats().shards.some(({ entries }) => entries >= entriesMax)) this.model.evictAll();
+    if (this.life.takeLeftOut()) this.model.evictAll();
     // Nobody is owed room that is not there.
     if (this.#files.stagingFiles.length > 0) throw new ModelViolation(`staging: ${this.#files.stagingFiles.join()}`);
   }

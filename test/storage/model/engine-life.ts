@@ -1,3 +1,4 @@
+import { NO_ROOM } from "../../../src/storage/shard/index-loading.ts";
 import type { CacheError } from "../../../src/cache/cache-error.ts";
 import { StorageEngine } from "../../../src/storage/storage-engine.ts";
 import { LocalShards } from "../../support/local-shard.ts";
@@ -30,6 +31,7 @@ export class EngineLife {
   readonly #over: Promise<Settled<never>>;
   readonly shards: LocalShards;
   #store: StorageEngine | undefined;
+  #hasLeftOut = false;
 
   private constructor(disk: SimulatedDisk, clock: ManualClock) {
     this.#disk = disk;
@@ -66,7 +68,13 @@ export class EngineLife {
       entryCountMax: setup.entryCountMax,
       checkpointIntervalMs: 0,
       admissionWaitMs: ADMISSION_WAIT_MS,
-      logger: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      logger: {
+        info: () => undefined,
+        warn(_fields, message) {
+          if (message.startsWith(NO_ROOM)) life.#hasLeftOut = true;
+        },
+        error: () => undefined,
+      },
       clock,
       timers: life.#timers,
       fileSystem: life.#startThread(),
@@ -81,6 +89,13 @@ export class EngineLife {
   get store(): StorageEngine {
     if (this.#store === undefined) throw new Error("the engine is not open");
     return this.#store;
+  }
+
+  /** Whether a start, of all or of one shard, has left out entries since this was last asked. */
+  takeLeftOut(): boolean {
+    const hasLeftOut = this.#hasLeftOut;
+    this.#hasLeftOut = false;
+    return hasLeftOut;
   }
 
   get isOpen(): boolean {

@@ -54,7 +54,7 @@ export class AssetClosure {
   async #arePresent(digests: readonly Digest[]): Promise<boolean> {
     for (const [index, slice] of slices(digests, LOOKUPS_PER_TURN).entries()) {
       if (index > 0) await nextTurn();
-      if (!this.#blobs.renewAll(slice)) return false;
+      if (!(await this.#blobs.renewAll(slice))) return false;
     }
     return true;
   }

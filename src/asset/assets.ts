@@ -154,7 +154,7 @@ export class Assets {
     // Nothing can be newer than what is fetched from now on, whatever the client's clock says.
     const { digest } = await origins.fetch(spec, request.oldestAcceptedMs ?? 0, signal);
     // It was stored a moment ago, or found: either way it is used now.
-    if (!this.#blobs.renewAll([digest])) {
+    if (!(await this.#blobs.renewAll([digest]))) {
       throw new CacheError("unavailable", "the content was retired before it could be handed out", { retryAfterMs: 0 });
     }
     return digest;

@@ -4,6 +4,8 @@ import { AssetStore } from "../../src/asset/asset-store.ts";
 import { Assets, type FetchOutcome, type FetchRequest, type PushRequest } from "../../src/asset/assets.ts";
 import { EmptyBlobStore } from "../../src/cache/empty-blob-store.ts";
 import { EntryBlobStore } from "../../src/cache/entry-blob-store.ts";
+import { RecipeStore } from "../../src/cache/chunking/recipe-store.ts";
+import { SplicedBlobStore } from "../../src/cache/spliced-blob-store.ts";
 import { casKey } from "../../src/cache/entry-key.ts";
 import { protoOutputReferences } from "../../src/grpc/output-references-reader.ts";
 import { expectCode } from "../contract/entry-store-contract.ts";
@@ -17,7 +19,7 @@ const absent = digestOf(Buffer.from("never stored"));
 
 function fixture() {
   const entries = new MemoryEntryStore();
-  const blobs = new EmptyBlobStore(new EntryBlobStore(entries));
+  const blobs = new EmptyBlobStore(new SplicedBlobStore(new EntryBlobStore(entries), new RecipeStore(entries)));
   const time = { nowMs: 1_000_000 };
   const assets = new Assets({
     store: new AssetStore(entries),

@@ -7,6 +7,8 @@ import { AddressGuard } from "../../src/asset/origin/address-guard.ts";
 import { OriginFetches } from "../../src/asset/origin/origin-fetches.ts";
 import { EmptyBlobStore } from "../../src/cache/empty-blob-store.ts";
 import { EntryBlobStore } from "../../src/cache/entry-blob-store.ts";
+import { RecipeStore } from "../../src/cache/chunking/recipe-store.ts";
+import { SplicedBlobStore } from "../../src/cache/spliced-blob-store.ts";
 import { casKey } from "../../src/cache/entry-key.ts";
 import { parseCidr } from "../../src/cidr.ts";
 import { systemClock } from "../../src/clock.ts";
@@ -25,7 +27,7 @@ const SHA256 = 1;
 async function fixture() {
   const origin = await LocalOrigin.start();
   const entries = new MemoryEntryStore();
-  const blobs = new EmptyBlobStore(new EntryBlobStore(entries));
+  const blobs = new EmptyBlobStore(new SplicedBlobStore(new EntryBlobStore(entries), new RecipeStore(entries)));
   const origins = new OriginFetches({
     entries,
     blobs,

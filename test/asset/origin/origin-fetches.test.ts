@@ -13,6 +13,8 @@ import { parseIntegrity } from "../../../src/asset/subresource-integrity.ts";
 import { DIGEST_FUNCTIONS, type DigestFunctionName } from "../../../src/cache/digest.ts";
 import { EmptyBlobStore } from "../../../src/cache/empty-blob-store.ts";
 import { EntryBlobStore } from "../../../src/cache/entry-blob-store.ts";
+import { RecipeStore } from "../../../src/cache/chunking/recipe-store.ts";
+import { SplicedBlobStore } from "../../../src/cache/spliced-blob-store.ts";
 import type { StagedEntry } from "../../../src/cache/entry-store.ts";
 import { nextTurn } from "../../../src/cache/turns.ts";
 import { systemClock } from "../../../src/clock.ts";
@@ -43,7 +45,7 @@ async function fixture(
   entries = new MemoryEntryStore(),
 ): Promise<Fixture> {
   const origin = await LocalOrigin.start();
-  const blobs = new EmptyBlobStore(new EntryBlobStore(entries));
+  const blobs = new EmptyBlobStore(new SplicedBlobStore(new EntryBlobStore(entries), new RecipeStore(entries)));
   const origins = new OriginFetches({
     entries,
     blobs,

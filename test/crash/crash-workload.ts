@@ -34,15 +34,26 @@ export class UploadLog {
   readonly unanswered: Digest[] = [];
   /** Acknowledged at a moment of which nobody can say whether it was before or after the crash. */
   readonly doubtful: Digest[] = [];
+  /** Acknowledged to who asked when the crash was over, by a process that went on without its disk. */
+  readonly afterCrash: Digest[] = [];
   /** Acknowledged, but old enough to have made room for others. */
   readonly evictable: Digest[] = [];
   readonly actions: ActionLog[] = [];
   /** Answers that a server must not give, such as an error while it is alive and well. */
   readonly faults: string[] = [];
 
+  /**
+   * What is `afterCrash` is settled here, where all writers are known. A process that goes on without its disk rightly says
+   * "present" of a blob that another writer sent before the crash and whose fate is in doubt, so that this answer is in
+   * doubt, too. Any other must not have been given, or must be kept.
+   */
   static joined(logs: readonly UploadLog[]): UploadLog {
     const all = new UploadLog();
     for (const log of logs) all.add(log);
+    const inDoubt = new Set([...all.doubtful, ...all.unanswered].map(digestToString));
+    for (const digest of all.afterCrash.splice(0)) {
+      (inDoubt.has(digestToString(digest)) ? all.doubtful : all.acknowledged).push(digest);
+    }
     return all;
   }
 
@@ -50,6 +61,7 @@ export class UploadLog {
     this.acknowledged.push(...other.acknowledged);
     this.unanswered.push(...other.unanswered);
     this.doubtful.push(...other.doubtful);
+    this.afterCrash.push(...other.afterCrash);
     this.evictable.push(...other.evictable);
     this.actions.push(...other.actions);
     this.faults.push(...other.faults);
@@ -61,8 +73,8 @@ export interface CrashView {
   readonly killed: () => boolean;
   /** Whether the server cannot do what it is asked, although it may live: then refusals are right answers. */
   readonly failing?: () => boolean;
-  /** Whether an acknowledgement that came now says nothing, of an upload that began at `sentAtMs`. */
-  readonly isDoubtful?: (sentAtMs: number) => boolean;
+  /** What an acknowledgement is worth that came now, of an upload that began at `sentAtMs`. Default: acknowledged. */
+  readonly worth?: (sentAtMs: number) => "acknowledged" | "doubtful" | "afterCrash";
 }
 
 /**
@@ -73,7 +85,7 @@ export async function writeUntilKilled(
   names: { cycle: string; writer: number },
   crash: CrashView,
 ): Promise<UploadLog> {
-  const { killed, failing = killed, isDoubtful = () => false } = crash;
+  const { killed, failing = killed, worth = () => "acknowledged" } = crash;
   const log = new UploadLog();
   const random = seededRandom(`${names.cycle}/${names.writer}`);
   for (let step = 0; !killed(); step++) {
@@ -87,8 +99,8 @@ export async function writeUntilKilled(
         log.faults.push(`committed_size ${committedBytes} for ${digestToString(digest)}`);
       }
       log.unanswered.pop();
-      (isDoubtful(sentAtMs) ? log.doubtful : log.acknowledged).push(digest);
-      if (step % 3 === 2) await updateAction(client, names, log, random, isDoubtful);
+      log[worth(sentAtMs)].push(digest);
+      if (step % 3 === 2 && log.acknowledged.length > 0) await updateAction(client, names, log, random, worth);
     } catch (error) {
       if (failing()) {
         // Refusals come without a wait for anything: timers and signals want their turn.
@@ -117,7 +129,7 @@ async function updateAction(
   names: { cycle: string; writer: number },
   log: UploadLog,
   random: SeededRandom,
-  isDoubtful: (sentAtMs: number) => boolean,
+  worth: NonNullable<CrashView["worth"]>,
 ): Promise<void> {
   let entry = random.int(0, 1) === 0 ? log.actions.at(-1) : undefined;
   if (entry === undefined) {
@@ -132,5 +144,5 @@ async function updateAction(
     stdout_raw: Buffer.from(`${version}`),
     output_files: [{ path: "out/file", digest: wireDigest(random.pick(log.acknowledged)) }],
   });
-  if (!isDoubtful(sentAtMs)) entry.acknowledgedVersion = version;
+  if (worth(sentAtMs) !== "doubtful") entry.acknowledgedVersion = version;
 }

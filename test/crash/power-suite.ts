@@ -115,7 +115,10 @@ async function uploadAndCut(
     failing: () => performance.now() >= cutBegunAtMs,
     // A sync that runs while ext4 shuts down may end well and be lost: a machine without power answers nobody. What
     // is sent once the power is gone must not be acknowledged, and what was acknowledged before must be there.
-    isDoubtful: (sentAtMs) => performance.now() >= cutBegunAtMs && sentAtMs <= cutDoneAtMs,
+    worth(sentAtMs) {
+      if (sentAtMs > cutDoneAtMs) return "afterCrash";
+      return performance.now() >= cutBegunAtMs ? "doubtful" : "acknowledged";
+    },
   };
   const cycle = `${options.seed}/${cut}`;
   const writers = Array.from({ length: options.writers }, (_, writer) =>

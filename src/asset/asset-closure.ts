@@ -1,6 +1,7 @@
 import type { BlobStore } from "../cache/blob-store.ts";
-import { type Digest, digestToString } from "../cache/digest.ts";
+import type { Digest } from "../cache/digest.ts";
 import type { DirectoryReferences, OutputReferencesReader } from "../cache/output-references.ts";
+import { takeNewDigests } from "../cache/take-new-digests.ts";
 import { nextTurn, slices } from "../cache/turns.ts";
 import type { Asset, AssetKind } from "./asset.ts";
 
@@ -35,8 +36,8 @@ export class AssetClosure {
   async isPresent(kind: AssetKind, { digest, blobs, directories }: Asset): Promise<boolean> {
     const seen = new Set<string>();
     const roots = kind === "directory" ? [digest, ...directories] : directories;
-    let level = takeNew(roots, seen);
-    if (!(await this.#arePresent([...takeNew([digest, ...blobs], seen), ...level]))) return false;
+    let level = takeNewDigests(roots, seen);
+    if (!(await this.#arePresent([...takeNewDigests([digest, ...blobs], seen), ...level]))) return false;
     while (level.length > 0) {
       const found: DirectoryReferences[] = [];
       for (const directory of level) {
@@ -44,8 +45,8 @@ export class AssetClosure {
         if (references === undefined) return false;
         found.push(references);
       }
-      level = found.flatMap((references) => takeNew(references.directories, seen));
-      const files = found.flatMap((references) => takeNew(references.files, seen));
+      level = found.flatMap((references) => takeNewDigests(references.directories, seen));
+      const files = found.flatMap((references) => takeNewDigests(references.files, seen));
       if (seen.size > this.#referencesMax || !(await this.#arePresent([...files, ...level]))) return false;
     }
     return true;
@@ -71,14 +72,4 @@ export class AssetClosure {
       return undefined;
     }
   }
-}
-
-/** The digests that are not in `seen` yet, and adds them to it. */
-function takeNew(digests: readonly Digest[], seen: Set<string>): Digest[] {
-  return digests.filter((digest) => {
-    const name = digestToString(digest);
-    if (seen.has(name)) return false;
-    seen.add(name);
-    return true;
-  });
 }

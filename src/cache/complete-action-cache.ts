@@ -1,9 +1,10 @@
 import type { ActionCache } from "./action-cache.ts";
 import type { BlobStore } from "./blob-store.ts";
 import { DigestList } from "./digest-list.ts";
-import { type Digest, digestName, digestToString } from "./digest.ts";
+import { type Digest, digestName } from "./digest.ts";
 import { GenerationCache } from "./generation-cache.ts";
 import type { OutputReferencesReader } from "./output-references.ts";
+import { takeNewDigests } from "./take-new-digests.ts";
 import { nextTurn, slices } from "./turns.ts";
 
 export interface CompleteActionCacheOptions {
@@ -127,7 +128,7 @@ export class CompleteActionCache implements ActionCache {
     if (!(await checked.allPresent([named.blobs, named.trees, named.rootDirectories]))) return undefined;
 
     const files: (readonly Digest[])[] = [];
-    for (const tree of takeNew(named.trees, new Set())) {
+    for (const tree of takeNewDigests(named.trees, new Set())) {
       const inTree = await this.#filesOf(tree);
       if (inTree === undefined) return undefined;
       files.push(inTree);
@@ -135,12 +136,12 @@ export class CompleteActionCache implements ActionCache {
     if (!(await checked.allPresent(files))) return undefined;
 
     const walked = new Set<string>();
-    let level = takeNew(named.rootDirectories, walked);
+    let level = takeNewDigests(named.rootDirectories, walked);
     while (level.length > 0) {
       const found = await this.#readAll(level, (bytes) => this.#references.ofDirectory(bytes, fn));
       if (found === undefined) return undefined;
       if (!(await checked.allPresent(found.flatMap((d) => [d.files, d.directories])))) return undefined;
-      level = found.flatMap((directory) => takeNew(directory.directories, walked));
+      level = found.flatMap((directory) => takeNewDigests(directory.directories, walked));
     }
     return checked.digests;
   }
@@ -158,7 +159,7 @@ export class CompleteActionCache implements ActionCache {
   /** @returns undefined where a message is absent, too large, or does not decode. */
   async #readAll<T>(digests: readonly Digest[], decode: (bytes: Uint8Array) => T): Promise<T[] | undefined> {
     const decoded: T[] = [];
-    for (const digest of takeNew(digests, new Set())) {
+    for (const digest of takeNewDigests(digests, new Set())) {
       if (digest.sizeBytes > this.#treeBytesMax) return undefined;
       const content = await this.#blobs.get(digest);
       if (content === undefined) return undefined;
@@ -186,7 +187,7 @@ class PresenceCheck {
 
   /** Renews the leases of all that are present. False also once more than the bound were named. */
   async allPresent(groups: readonly (readonly Digest[])[]): Promise<boolean> {
-    const unseen = groups.flatMap((digests) => takeNew(digests, this.#seen));
+    const unseen = groups.flatMap((digests) => takeNewDigests(digests, this.#seen));
     if (this.#seen.size > this.#digestsMax) return false;
     for (const digest of unseen) this.digests.push(digest);
     return unseen.length === 0 || (await this.#blobs.findMissing(DigestList.of(unseen))).length === 0;
@@ -195,16 +196,6 @@ class PresenceCheck {
 
 function listMemoryBytes(digests: readonly Digest[]): number {
   return LIST_MEMORY_BYTES + digests.length * DIGEST_MEMORY_BYTES;
-}
-
-/** The digests that are not in `seen` yet, and adds them to it. */
-function takeNew(digests: readonly Digest[], seen: Set<string>): Digest[] {
-  return digests.filter((digest) => {
-    const name = digestToString(digest);
-    if (seen.has(name)) return false;
-    seen.add(name);
-    return true;
-  });
 }
 
 function orUndefined<T>(decode: () => T): T | undefined {

@@ -47,7 +47,9 @@ describe.each([
   { fn: "blake3", name: "RepMaxCDC", chunking: CHUNKINGS[1], fileBytes: 16 * MIB },
 ] as const)("under $fn and $name", ({ fn, chunking, fileBytes }) => {
   test("a large file edited in the middle costs less than 3 MiB to upload, and is a file like any other", async () => {
-    const before = contentOf(random.bytes(fileBytes), fn);
+    // Always the same file: at the median an edit changes 1.2 average chunks, but in 8 of 1000 random files more than 6.
+    const fixed = seededRandom("a large file");
+    const before = contentOf(fixed.bytes(fileBytes), fn);
     await client.write(before.bytes, { digest: before.digest, messageBytes: MIB });
     const split = await client.splitBlob(before.digest, chunking.function);
     expect(split.chunk_digests).toEqual([...chunksOf(before, chunking).keys()].map(wireDigest));
@@ -55,7 +57,7 @@ describe.each([
 
     const middle = fileBytes / 2;
     const after = contentOf(
-      Buffer.concat([before.bytes.subarray(0, middle), random.bytes(1000), before.bytes.subarray(middle + 10)]),
+      Buffer.concat([before.bytes.subarray(0, middle), fixed.bytes(1000), before.bytes.subarray(middle + 10)]),
       fn,
     );
     const chunks = chunksOf(after, chunking);

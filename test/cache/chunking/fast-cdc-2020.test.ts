@@ -70,9 +70,11 @@ describe.each([1024, 65_536, 1024 * 1024])("with an average of %i bytes", (avgBy
   });
 
   test("bytes put in at the front move the cuts behind them, and do not change them", () => {
-    const bytes = random.bytes(40 * avgBytes);
+    // Always the same bytes: how soon the cuts meet again is chance, and in 2 of 10,000 random cases it is after 12 chunks.
+    const fixed = seededRandom("cuts meet again");
+    const bytes = fixed.bytes(40 * avgBytes);
     const before = new Set(cutAll(rule, bytes).map(({ sha256 }) => sha256));
-    const after = cutAll(rule, Buffer.concat([random.bytes(7), bytes]));
+    const after = cutAll(rule, Buffer.concat([fixed.bytes(7), bytes]));
     expect(after.filter(({ sha256 }) => !before.has(sha256)).length).toBeLessThan(12);
   });
 });

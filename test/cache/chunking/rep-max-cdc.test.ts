@@ -116,13 +116,15 @@ describe("with chunks from 1 KiB up", () => {
   });
 
   test("bytes put in at the front move the cuts behind them, and do not change them", () => {
-    const bytes = random.bytes(100_000);
+    // Always the same bytes: how soon the cuts meet again is chance.
+    const fixed = seededRandom("cuts meet again");
+    const bytes = fixed.bytes(100_000);
     const ends = (sizes: readonly number[]): Set<number> => {
       let rest = sizes.reduce((sum, size) => sum + size, 0);
       return new Set(sizes.map((size) => (rest -= size)));
     };
     const before = ends(cutAll(parameters, bytes));
-    const after = ends(cutAll(parameters, Buffer.concat([random.bytes(7), bytes])));
+    const after = ends(cutAll(parameters, Buffer.concat([fixed.bytes(7), bytes])));
     expect([...after].filter((end) => !before.has(end)).length).toBeLessThan(12);
   });
 

@@ -25,7 +25,9 @@ bz() { # bz <output base> args...
   (cd "$work/ws" && "${BAZEL:-bazel}" --nohome_rc --noworkspace_rc --max_idle_secs=60 \
     --output_user_root="$work/our" --output_base="$work/$ob" "$@")
 }
-for ((i = 0; i < 300 && $(wc -c < "$work/port") == 0; i++)); do sleep 0.1; done
+# The file itself may not be there yet: the origin is started in the background.
+for ((i = 0; i < 300; i++)); do [ ! -s "$work/port" ] || break; sleep 0.1; done
+[ -s "$work/port" ] || { echo "FAIL: the origin did not start"; exit 1; }
 url=http://127.0.0.1:$(cat "$work/port")
 sha=$(sha256sum < "$work/origin/file.txt" | cut -d ' ' -f 1)
 # The first URL is gone: the server goes on to the next.

@@ -89,9 +89,19 @@ export function readSegmentHeader(fileSystem: FileSystem, path: string): Segment
   }
 }
 
-/** The footer's rows, or undefined where they fail their checksum. */
-export function readFooterTable(fileSystem: FileSystem, fd: number, footer: SegmentFooter): Buffer | undefined {
-  const table = readAt(fileSystem, fd, footer.tableOffset, footer.rowCount * FOOTER_ROW_BYTES);
+/**
+ * The footer's rows, or undefined where they fail their checksum.
+ * @param memory To read them into, where it is large enough.
+ */
+export function readFooterTable(
+  fileSystem: FileSystem,
+  fd: number,
+  footer: SegmentFooter,
+  memory: Buffer = Buffer.alloc(0),
+): Buffer | undefined {
+  const bytes = footer.rowCount * FOOTER_ROW_BYTES;
+  const target = memory.length < bytes ? Buffer.alloc(bytes) : memory.subarray(0, bytes);
+  const table = target.subarray(0, readFully(fileSystem, fd, target, footer.tableOffset));
   return footerTableHolds(table, footer) ? table : undefined;
 }
 

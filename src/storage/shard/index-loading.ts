@@ -48,6 +48,8 @@ class IndexLoading {
   private readonly warnings: string[] = [];
   private readonly shortened = new Set<number>();
   private readonly unread = new Set<number>();
+  /** Memory of tables that were walked, for the next ones: a table takes megabytes, and a start reads hundreds. */
+  private readonly spareMemory: Buffer[] = [];
   /** Of so many of the oldest segments the entries have made room for newer ones. */
   private emptiedCount = 0;
   /** So many found no room even so. */
@@ -133,13 +135,15 @@ class IndexLoading {
     const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
     try {
       const sealed = inspectSegment(fileSystem, fd);
-      const table = sealed === undefined ? undefined : readFooterTable(fileSystem, fd, sealed.footer);
+      const table =
+        sealed === undefined ? undefined : readFooterTable(fileSystem, fd, sealed.footer, this.spareMemory.pop());
       if (sealed !== undefined && table !== undefined) {
         const cursor = new FooterCursor(table);
         for (let row = 0; row < sealed.footer.rowCount; row += 1) {
           cursor.moveTo(row);
           if (shardOfKey(cursor.keyWords, shardCount) === shardIndex) visit(cursor, cursor.keyWords);
         }
+        this.spareMemory.push(Buffer.from(table.buffer, table.byteOffset));
         return;
       }
       for (const record of recoverSegment(fileSystem, fd).records) {

@@ -6,6 +6,7 @@ export type CacheErrorCode =
   | "failed_precondition"
   | "resource_exhausted"
   | "storage_full"
+  | "too_large"
   | "unavailable"
   | "deadline_exceeded"
   | "cancelled"

@@ -11,8 +11,21 @@ export const ACTION_CACHE_SPACE = 64;
 const ASSET_SPACE = 80;
 /** Content on its way from an origin, whose digest is known only at its end. Nobody looks these up again. */
 const ORIGIN_CONTENT_SPACE = 81;
+/** Values that build tools name themselves, a space for each protocol. */
+export const VALUE_SPACES = {
+  gradle: 96,
+  nx: 97,
+  turborepo: 98,
+  ccache: 99,
+  sccache: 100,
+  metro: 101,
+  xcode: 102,
+} as const;
 /** Plus the space of the blob. */
 const RECIPE_SPACE_BASE = 128;
+
+/** A protocol whose values have names instead of digests. */
+export type ValueProtocol = keyof typeof VALUE_SPACES;
 
 /** What the engine files an entry under. */
 export interface EntryKey {
@@ -92,4 +105,9 @@ export function assetKey(name: string): EntryKey {
 /** A key that nobody else has. @param random 32 random bytes. */
 export function originContentKey(random: Uint8Array): EntryKey {
   return { space: ORIGIN_CONTENT_SPACE, words: keyWords(random), sizeBytes: undefined };
+}
+
+/** @param name everything that the value is found by, in one unambiguous text. */
+export function valueKey(protocol: ValueProtocol, name: string): EntryKey {
+  return { space: VALUE_SPACES[protocol], words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
 }

@@ -3,6 +3,7 @@ import type { CacheMeter } from "./cache-meter.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
 import type { ByteRange } from "./entry-store.ts";
+import { MeasuredStagedEntry } from "./measured-staged-entry.ts";
 
 /** Counts hits, misses and bytes. The outermost decorator, so that it counts what clients are told. */
 export class MeasuredBlobStore implements BlobStore {
@@ -38,13 +39,12 @@ export class MeasuredBlobStore implements BlobStore {
   }
 
   stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
-    const measured = (staged: StagedBlob): StagedBlob => new MeasuredStagedBlob(staged, this.#meter);
     const staging = this.#inner.stage(digest, signal);
-    return staging instanceof Promise ? staging.then(measured) : measured(staging);
+    return staging instanceof Promise ? staging.then((staged) => this.#measured(staged)) : this.#measured(staging);
   }
 
   async attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
-    return new MeasuredStagedBlob(await this.#inner.attach(digest, detached), this.#meter);
+    return this.#measured(await this.#inner.attach(digest, detached));
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -60,6 +60,10 @@ export class MeasuredBlobStore implements BlobStore {
     return failures;
   }
 
+  #measured(staged: StagedBlob): StagedBlob {
+    return new MeasuredStagedEntry(staged, (bytes) => this.#meter.countBytes("cas", "written", bytes));
+  }
+
   #counted(content: BlobContent | undefined, range: ByteRange | undefined): BlobContent | undefined {
     this.#meter.countLookups("cas", content === undefined ? "miss" : "hit", 1);
     if (content !== undefined) this.#meter.countBytes("cas", "read", bytesInRange(content.sizeBytes, range));
@@ -67,50 +71,7 @@ export class MeasuredBlobStore implements BlobStore {
   }
 }
 
-class MeasuredStagedBlob implements StagedBlob {
-  readonly #inner: StagedBlob;
-  readonly #meter: CacheMeter;
-
-  constructor(inner: StagedBlob, meter: CacheMeter) {
-    this.#inner = inner;
-    this.#meter = meter;
-  }
-
-  get key(): StagedBlob["key"] {
-    return this.#inner.key;
-  }
-
-  get bytesStaged(): number {
-    return this.#inner.bytesStaged;
-  }
-
-  write(chunk: Uint8Array): Promise<void> | void {
-    return this.#inner.write(chunk);
-  }
-
-  tryWrite(chunk: Uint8Array): boolean {
-    return this.#inner.tryWrite(chunk);
-  }
-
-  async commit(): Promise<void> {
-    const { bytesStaged } = this.#inner;
-    await this.#inner.commit();
-    this.#meter.countBytes("cas", "written", bytesStaged);
-  }
-
-  park(): Promise<void> {
-    return this.#inner.park();
-  }
-
-  detach(): Promise<DetachedBlob> {
-    return this.#inner.detach();
-  }
-
-  discard(): Promise<void> {
-    return this.#inner.discard();
-  }
-}
-
-function bytesInRange(sizeBytes: number, range: ByteRange = { offset: 0 }): number {
+/** Bytes that a range gives of a value. */
+export function bytesInRange(sizeBytes: number, range: ByteRange = { offset: 0 }): number {
   return Math.min(range.limit ?? sizeBytes, sizeBytes - range.offset);
 }

@@ -29,6 +29,7 @@ const STATUS_BY_CODE = {
   failed_precondition: GRPC_STATUS.failedPrecondition,
   resource_exhausted: GRPC_STATUS.resourceExhausted,
   storage_full: GRPC_STATUS.resourceExhausted,
+  too_large: GRPC_STATUS.invalidArgument,
   unavailable: GRPC_STATUS.unavailable,
   deadline_exceeded: GRPC_STATUS.deadlineExceeded,
   cancelled: GRPC_STATUS.cancelled,

@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { CacheError } from "../cache/cache-error.ts";
 import type { Metrics } from "../observability/metrics.ts";
-import { type FaultReporter, toHttpFailure } from "./http-status.ts";
-import { HttpRouter, type HttpRoutes, sendText } from "./http-router.ts";
+import { RequestTally } from "../observability/request-tally.ts";
+import { type FaultReporter, HTTP_STATUS, toHttpFailure } from "./http-status.ts";
+import { type HttpExchange, type HttpProtocols, HttpRouter, sendText } from "./http-router.ts";
 
 export interface HttpServerLimits {
   /** From the first byte of a request to the end of its headers; past it 408. */
@@ -13,6 +15,8 @@ export interface HttpServerLimits {
   readonly idleTimeoutMs: number;
   /** Request line and headers; past it 431. */
   readonly headerBytesMax: number;
+  /** The body of a request that was refused is read and dropped for so long, then the connection is closed. */
+  readonly refusedBodyMsMax: number;
 }
 
 const DEFAULT_LIMITS: HttpServerLimits = {
@@ -20,10 +24,21 @@ const DEFAULT_LIMITS: HttpServerLimits = {
   keepAliveTimeoutMs: 65_000,
   idleTimeoutMs: 120_000,
   headerBytesMax: 16 * 1024,
+  refusedBodyMsMax: 10_000,
 };
 
+/** An exchange from its first moment on. */
+interface RoutedExchange extends HttpExchange {
+  params: HttpExchange["params"];
+  /** Label of its metrics. */
+  protocol: string;
+}
+
+const NO_PARAMS: HttpExchange["params"] = {};
+
 export interface HttpServerOptions {
-  readonly routes: readonly HttpRoutes[];
+  /** What is there from the start; the others are added by {@link HttpServer.serve}. */
+  readonly protocols: HttpProtocols;
   readonly reportFault: FaultReporter;
   readonly metrics: Metrics;
   readonly limits?: Partial<HttpServerLimits>;
@@ -34,15 +49,19 @@ export class HttpServer {
   readonly #server: Server;
   readonly #router = new HttpRouter();
   readonly #reportFault: FaultReporter;
-  readonly #metrics: Metrics;
+  readonly #tally: RequestTally;
+  readonly #refusedBodyMsMax: number;
   readonly #inFlight = new Set<ServerResponse>();
+  #isServing = false;
   #isDraining = false;
 
-  constructor({ routes, reportFault, metrics, limits }: HttpServerOptions) {
+  constructor({ protocols, reportFault, metrics, limits }: HttpServerOptions) {
     this.#reportFault = reportFault;
-    this.#metrics = metrics;
-    for (const addRoutes of routes) addRoutes(this.#router);
-    const { headersTimeoutMs, keepAliveTimeoutMs, idleTimeoutMs, headerBytesMax } = { ...DEFAULT_LIMITS, ...limits };
+    this.#tally = new RequestTally(metrics);
+    this.#router.addProtocols(protocols);
+    const effective = { ...DEFAULT_LIMITS, ...limits };
+    const { headersTimeoutMs, keepAliveTimeoutMs, idleTimeoutMs, headerBytesMax } = effective;
+    this.#refusedBodyMsMax = effective.refusedBodyMsMax;
     this.#server = createServer(
       {
         headersTimeout: headersTimeoutMs,
@@ -52,11 +71,20 @@ export class HttpServer {
         connectionsCheckingInterval: Math.min(1000, headersTimeoutMs),
         maxHeaderSize: headerBytesMax,
       },
-      (request, response) => void this.#answer(request, response),
+      (request, response) => void this.#answer(request, response, false),
     );
+    this.#server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
+      void this.#answer(request, response, true);
+    });
     this.#server.timeout = idleTimeoutMs;
     // Node arms the check for slow headers when a server starts to listen, which this one never does itself.
     this.#server.emit("listening");
+  }
+
+  /** From now on these are there too. Until then a path that nothing is at may be one of theirs, and the answer is 503. */
+  serve(protocols: HttpProtocols): void {
+    this.#router.addProtocols(protocols);
+    this.#isServing = true;
   }
 
   /** Takes over a connection whose bytes are still unread. */
@@ -72,22 +100,46 @@ export class HttpServer {
     this.#server.close();
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #answer(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): Promise<void> {
     this.#inFlight.add(response);
-    if (this.#isDraining) announceClose(response);
+    const exchange: RoutedExchange = { request, response, params: NO_PARAMS, awaitsContinue, protocol: "none" };
     response.once("close", () => {
       this.#inFlight.delete(response);
-      this.#metrics.instruments.httpRequests.inc({ method: knownMethod(request), status: response.statusCode });
+      const status = response.headersSent ? response.statusCode : HTTP_STATUS.cancelled;
+      this.#tally.count(exchange.protocol, knownMethod(request), status);
       if (this.#isDraining) request.socket.destroySoon();
     });
     try {
-      await this.#router.handle(request, response);
+      await this.#handle(exchange);
     } catch (error) {
-      this.#fail(error, response);
+      this.#fail(error, exchange);
     }
+    if (!request.complete && hasBody(request)) this.#dropBody(request);
   }
 
-  #fail(error: unknown, response: ServerResponse): void {
+  async #handle(exchange: RoutedExchange): Promise<void> {
+    const { method = "", url = "" } = exchange.request;
+    if (this.#isDraining) throw new CacheError("unavailable", "the server is draining");
+    const match = this.#router.match(method, url);
+    if (match === undefined) return this.#refuse(method, url, exchange.response);
+    exchange.protocol = match.protocol;
+    exchange.params = match.params;
+    await match.handler(exchange);
+  }
+
+  /** Nothing is at the path, or not for this method. */
+  #refuse(method: string, url: string, response: ServerResponse): void {
+    const allowed = this.#router.methodsAt(url);
+    if (allowed.length > 0) {
+      response.setHeader("allow", allowed.join(", "));
+      sendText(response, 405, `method: expected one of ${allowed.join(", ")}, got ${method}\n`);
+      return;
+    }
+    if (!this.#isServing) throw new CacheError("unavailable", "the store is being opened");
+    throw new CacheError("not_found", `path: nothing is at ${JSON.stringify(url)}`);
+  }
+
+  #fail(error: unknown, { response, awaitsContinue }: HttpExchange): void {
     const { status, message, retryAfterSeconds } = toHttpFailure(error, this.#reportFault);
     if (response.headersSent) {
       // Half an answer is out: only a broken connection tells the client that the rest will not come.
@@ -95,12 +147,26 @@ export class HttpServer {
       return;
     }
     if (retryAfterSeconds !== undefined) response.setHeader("retry-after", retryAfterSeconds);
+    // A client that waits to be told to go on, and one that has stopped, may or may not send the body now: what comes
+    // next on the connection could be that or a request.
+    if (this.#isDraining || awaitsContinue || status === HTTP_STATUS.deadline_exceeded) announceClose(response);
     sendText(response, status, `${message}\n`);
+  }
+
+  /** Clients that read the answer only when they have sent everything get it; those that never end do not stay. */
+  #dropBody(request: IncomingMessage): void {
+    const timer = setTimeout(() => request.socket.destroy(), this.#refusedBodyMsMax).unref();
+    for (const event of ["end", "close"]) request.once(event, () => clearTimeout(timer));
+    request.resume();
   }
 }
 
 function announceClose(response: ServerResponse): void {
   if (!response.headersSent) response.setHeader("connection", "close");
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
 }
 
 /** Clients may send any word as a method; as a label only those that the server has routes for may appear. */

@@ -10,6 +10,7 @@ export const HTTP_STATUS = {
   // Only a client that stops sending runs into a deadline of ours, which is what 408 says.
   deadline_exceeded: 408,
   failed_precondition: 412,
+  too_large: 413,
   out_of_range: 416,
   resource_exhausted: 429,
   // Not in the registry; nobody reads it, since the client is gone. Logs and metrics do.

@@ -11,8 +11,10 @@ import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
 import { EntryActionCache } from "../cache/entry-action-cache.ts";
 import { EntryBlobStore } from "../cache/entry-blob-store.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
+import { EntryValueStore } from "../cache/entry-value-store.ts";
 import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
 import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
+import { MeasuredValueStore } from "../cache/measured-value-store.ts";
 import { SplicedBlobStore } from "../cache/spliced-blob-store.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
@@ -30,7 +32,11 @@ import { ResumableUploads, type UploadPeers } from "../grpc/resumable-uploads.ts
 import { createGrpcJsTransport } from "../grpc/transport/grpc-js-transport.ts";
 import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
+import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
+import { gradleRoutes } from "../http/protocols/gradle.ts";
+import type { ProtocolParts } from "../http/protocols/protocol-parts.ts";
+import { RequestBodies } from "../http/request-body.ts";
 import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
 import { createCallMetrics } from "../observability/call-metrics.ts";
 import type { Logger } from "../observability/logger.ts";
@@ -91,10 +97,7 @@ export class Listener {
     const { instruments } = this.metrics;
     this.metrics.onScrape(() => instruments.connections.set(this.connectionCount));
     this.#http = new HttpServer({
-      routes: [
-        statusRoutes({ readiness, process: options.process }),
-        // Cache protocols of other build tools register here.
-      ],
+      protocols: { status: statusRoutes({ readiness, process: options.process }) },
       metrics: this.metrics,
       reportFault: this.#reportFault,
     });
@@ -134,7 +137,7 @@ export class Listener {
     return this.#connections.listen(host, port, listenerCount > 1);
   }
 
-  /** From now on gRPC is served. @returns the blobs, as clients see them. */
+  /** From now on gRPC and the cache protocols over HTTP are served. @returns the blobs, as clients see them. */
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } =
       this.#options.config;
@@ -152,6 +155,7 @@ export class Listener {
       connectionWindowBytesMax: connectionWindowBytes,
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
     });
+    this.#http.serve(this.#protocols(store));
     return stored;
   }
 
@@ -164,6 +168,19 @@ export class Listener {
     await this.uploads.dropKept();
     await this.#origins?.[Symbol.asyncDispose]();
     await this.#scanner[Symbol.asyncDispose]();
+  }
+
+  /** Cache protocols of build tools over HTTP, by the names that their metrics have. */
+  #protocols(store: ListenerEntryStore): HttpProtocols {
+    const { config } = this.#options;
+    const parts: ProtocolParts = {
+      values: (protocol) => new MeasuredValueStore(new EntryValueStore(store, protocol), this.metrics, protocol),
+      bodies: new RequestBodies({
+        bytesMax: largestBlobBytes(config, store),
+        idleMsMax: config.uploadIdleTimeoutMs,
+      }),
+    };
+    return { gradle: gradleRoutes(parts) };
   }
 
   #bindServices(store: ListenerEntryStore, stored: BlobStore, chunker: BlobChunker): BoundMethod[] {

@@ -1,4 +1,5 @@
 import type { CacheMeter } from "../cache/cache-meter.ts";
+import { VALUE_SPACES } from "../cache/entry-key.ts";
 import { AggregatorRegistry, Counter, Gauge, type Metric, type MetricObject, Registry } from "prom-client";
 import { DurationTally } from "./duration-tally.ts";
 
@@ -27,19 +28,19 @@ const METRICS = {
   httpRequests: {
     type: "counter",
     name: "kura_http_requests_total",
-    help: "HTTP/1.1 requests answered, by method and status",
-    labels: ["method", "status"],
+    help: "HTTP/1.1 requests answered, by protocol (status, bazel, gradle, ...; none: no such path), method and status",
+    labels: ["protocol", "method", "status"],
   },
   lookups: {
     type: "counter",
     name: "kura_lookups_total",
-    help: "Look-ups by kind (cas, ac, find_missing) and result (hit, miss)",
+    help: "Look-ups by kind (cas, ac, find_missing, gradle, nx, ...) and result (hit, miss)",
     labels: ["kind", "result"],
   },
   bytes: {
     type: "counter",
     name: "kura_bytes_total",
-    help: "Bytes of values by kind (cas, ac) and direction (read, written)",
+    help: "Bytes of values by kind (cas, ac, gradle, nx, ...) and direction (read, written)",
     labels: ["kind", "direction"],
   },
   connections: { type: "gauge", name: "kura_connections", help: "Open TCP connections", labels: [] },
@@ -98,14 +99,24 @@ export const METRICS_CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 /** The metrics of one thread, as a message carries them. */
 export type MetricValues = readonly Omit<MetricObject, "collect">[];
 
+type LookupKind = Parameters<CacheMeter["countLookups"]>[0];
+type LookupResult = Parameters<CacheMeter["countLookups"]>[1];
+type ByteKind = Parameters<CacheMeter["countBytes"]>[0];
+type ByteDirection = Parameters<CacheMeter["countBytes"]>[1];
+
+const VALUE_PROTOCOLS = Object.keys(VALUE_SPACES) as (keyof typeof VALUE_SPACES)[];
+
 /** The metrics of one thread of a server, in a registry of its own, so that two servers in one process do not meet. */
 export class Metrics implements CacheMeter {
   readonly registry = new Registry();
   readonly instruments: Instruments;
   readonly #collectors: (() => void)[] = [];
   /** Since the last scrape. */
-  readonly #lookups = { cas: { hit: 0, miss: 0 }, ac: { hit: 0, miss: 0 }, find_missing: { hit: 0, miss: 0 } };
-  readonly #bytes = { cas: { read: 0, written: 0 }, ac: { read: 0, written: 0 } };
+  readonly #lookups = sums<LookupKind, LookupResult>(
+    ["cas", "ac", "find_missing", ...VALUE_PROTOCOLS],
+    ["hit", "miss"],
+  );
+  readonly #bytes = sums<ByteKind, ByteDirection>(["cas", "ac", ...VALUE_PROTOCOLS], ["read", "written"]);
 
   constructor() {
     const made = Object.entries<Declaration>(METRICS).map(([name, declaration]) => [name, this.#make(declaration)]);
@@ -206,4 +217,9 @@ export async function sumMetrics(ofThreads: readonly MetricValues[]): Promise<st
 
 function snakeCase(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function sums<Kind extends string, Label extends string>(kinds: readonly Kind[], labels: readonly Label[]) {
+  const zeros = () => Object.fromEntries(labels.map((label) => [label, 0])) as Record<Label, number>;
+  return Object.fromEntries(kinds.map((kind) => [kind, zeros()])) as Record<Kind, Record<Label, number>>;
 }

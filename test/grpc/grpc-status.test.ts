@@ -6,6 +6,7 @@ import { badRequestCodec, retryInfoCodec, statusCodec } from "../../src/grpc/pro
 const EXPECTED: Record<Exclude<CacheErrorCode, "internal">, number> = {
   cancelled: 1,
   invalid_argument: 3,
+  too_large: 3,
   deadline_exceeded: 4,
   not_found: 5,
   permission_denied: 7,

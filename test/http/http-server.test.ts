@@ -25,11 +25,12 @@ describe("HttpServer", () => {
       process: { scrape: () => metrics.scrape(), describe: () => ({ version: "1.2.3" }) },
     });
     server = new HttpServer({
-      routes: [status, routes],
+      protocols: { status, test: routes },
       metrics,
       limits,
       reportFault: (reference, cause) => faults.push([reference, cause]),
     });
+    server.serve({});
     listener = createServer({ allowHalfOpen: true }, (socket) => server.accept(socket));
     await once(listener.listen(0, "127.0.0.1"), "listening");
     const address = listener.address();
@@ -84,7 +85,7 @@ describe("HttpServer", () => {
     await (await fetch(`${origin}/nothing-here`)).text();
     const response = await fetch(`${origin}/metrics`);
     expect(response.headers.get("content-type")).toContain("text/plain; version=0.0.4");
-    expect(await response.text()).toMatch(/^kura_http_requests_total\{method="GET",status="404"\} 1$/m);
+    expect(await response.text()).toMatch(/^kura_http_requests_total\{protocol="none",method="GET",status="404"\} 1$/m);
   });
 
   it("answers HEAD like GET, with the length and without the body", async () => {

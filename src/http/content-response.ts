@@ -1,0 +1,74 @@
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { CacheError } from "../cache/cache-error.ts";
+import type { EntryContent } from "../cache/entry-store.ts";
+import type { ResolvedRange } from "./byte-range-header.ts";
+
+/** Up to here a content is sent in one write, headers and all: what is read at once anyway. */
+const ONE_WRITE_BYTES_MAX = 256 * 1024;
+
+/**
+ * Sends a content, or the part of it that it was opened for; it is closed in any case. At the pace of the client: two
+ * pieces are held at the most.
+ * @param headers besides those that tell of the length.
+ */
+export async function sendContent(
+  response: ServerResponse,
+  content: EntryContent,
+  range: ResolvedRange | undefined,
+  headers: OutgoingHttpHeaders,
+): Promise<void> {
+  const { sizeBytes } = content;
+  const length = range?.limit ?? sizeBytes;
+  const status = range === undefined ? 200 : 206;
+  const allHeaders: OutgoingHttpHeaders = { ...headers, "content-length": length };
+  if (range !== undefined) {
+    allHeaders["content-range"] = `bytes ${range.offset}-${range.offset + range.limit - 1}/${sizeBytes}`;
+  }
+  if (length <= ONE_WRITE_BYTES_MAX) {
+    const reading = content.bytes();
+    const bytes = reading instanceof Promise ? await reading : reading;
+    response.writeHead(status, allHeaders).end(bytes);
+    return;
+  }
+  try {
+    response.writeHead(status, allHeaders);
+    await writePieces(response, content);
+  } finally {
+    content.close();
+  }
+  response.end();
+}
+
+async function writePieces(response: ServerResponse, content: EntryContent): Promise<void> {
+  if (content.lend === undefined) {
+    for await (const bytes of content) if (!write(response, bytes)) await untilDrained(response);
+  } else {
+    for await (const { bytes, giveBack } of content.lend()) {
+      if (!write(response, bytes, giveBack)) await untilDrained(response);
+    }
+  }
+}
+
+/** @returns false where the client has to catch up before the next piece. */
+function write(response: ServerResponse, bytes: Uint8Array, onWritten?: () => void): boolean {
+  if (response.destroyed) throw gone();
+  return response.write(bytes, onWritten);
+}
+
+function untilDrained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onDrain = (): void => {
+      response.off("close", onClose);
+      resolve();
+    };
+    const onClose = (): void => {
+      response.off("drain", onDrain);
+      reject(gone());
+    };
+    response.once("drain", onDrain).once("close", onClose);
+  });
+}
+
+function gone(): CacheError {
+  return new CacheError("cancelled", "the client has closed the connection");
+}

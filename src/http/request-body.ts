@@ -1,0 +1,125 @@
+import type { IncomingMessage } from "node:http";
+import { CacheError } from "../cache/cache-error.ts";
+import type { StagedEntry, StageOptions } from "../cache/entry-store.ts";
+import { type Timers, systemTimers } from "../timers.ts";
+import type { HttpExchange } from "./http-router.ts";
+
+export interface RequestBodiesOptions {
+  /** Largest body taken; a longer one is too_large. */
+  readonly bytesMax: number;
+  /** Longest time without a byte of progress. */
+  readonly idleMsMax: number;
+  readonly timers?: Timers;
+}
+
+/** Takes one chunk; the next one waits for its promise. What it throws ends the body. */
+type TakeChunk = (chunk: Buffer) => Promise<void> | void;
+
+/** Reads the bodies of requests: as they come, at the pace of whoever takes them, within bounds. */
+export class RequestBodies {
+  readonly #bytesMax: number;
+  readonly #idleMsMax: number;
+  readonly #timers: Timers;
+
+  constructor({ bytesMax, idleMsMax, timers = systemTimers }: RequestBodiesOptions) {
+    this.#bytesMax = bytesMax;
+    this.#idleMsMax = idleMsMax;
+    this.#timers = timers;
+  }
+
+  /**
+   * Resolves once the body is stored: visible, and as durable as configured (I2). Otherwise nothing of it stays.
+   * @param stage starts the upload; the size is undefined for a chunked body.
+   * @throws {CacheError} too_large; deadline_exceeded where the client stops; cancelled where it goes; what staging throws.
+   */
+  async store(
+    exchange: HttpExchange,
+    stage: (options: StageOptions) => Promise<StagedEntry> | StagedEntry,
+  ): Promise<void> {
+    const { request } = exchange;
+    const sizeBytes = declaredBytes(request);
+    if (sizeBytes !== undefined) checkSize(sizeBytes, this.#bytesMax);
+    const ending = new AbortController();
+    const onClose = (): void => ending.abort();
+    request.once("close", onClose);
+    const staging = stage({ signal: ending.signal, ...(sizeBytes === undefined ? {} : { sizeBytes }) });
+    const staged = staging instanceof Promise ? await staging : staging;
+    try {
+      await this.read(exchange, (chunk) => staged.write(chunk));
+      request.off("close", onClose);
+      await staged.commit();
+    } catch (error) {
+      await staged.discard();
+      throw error;
+    }
+  }
+
+  /** Reads a small body at once. @throws {CacheError} as `store` does. */
+  async bytes(exchange: HttpExchange, bytesMax: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    await this.read(exchange, (chunk) => void chunks.push(chunk), bytesMax);
+    return Buffer.concat(chunks);
+  }
+
+  /** Resolves at the end of the body. @throws {CacheError} as `store` does; what `take` throws. */
+  read(exchange: HttpExchange, take: TakeChunk, bytesMax = this.#bytesMax): Promise<void> {
+    const { request, response } = exchange;
+    checkSize(declaredBytes(request) ?? 0, bytesMax);
+    if (exchange.awaitsContinue) {
+      response.writeContinue();
+      exchange.awaitsContinue = false;
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let takenBytes = 0;
+    let isTaking = false;
+    const idle = this.#timers.start(this.#idleMsMax, () => {
+      // While a chunk is being taken, it is the server that is slow.
+      if (isTaking) idle.restart();
+      else fail(new CacheError("deadline_exceeded", `no byte of progress in ${this.#idleMsMax / 1000} s`));
+    });
+    const leave = (): void => {
+      idle.cancel();
+      request.off("data", onData).off("end", onEnd).off("close", onClose);
+    };
+    const fail = (error: unknown): void => {
+      leave();
+      reject(error);
+    };
+    const onData = (chunk: Buffer): void => {
+      idle.restart();
+      takenBytes += chunk.length;
+      let taking: Promise<void> | void;
+      try {
+        checkSize(takenBytes, bytesMax);
+        taking = take(chunk);
+      } catch (error) {
+        return fail(error);
+      }
+      if (taking === undefined) return;
+      isTaking = true;
+      request.pause();
+      taking.then(() => {
+        isTaking = false;
+        request.resume();
+      }, fail);
+    };
+    const onEnd = (): void => {
+      leave();
+      resolve();
+    };
+    const onClose = (): void => fail(new CacheError("cancelled", "the connection ended before the body"));
+    if (request.destroyed) onClose();
+    else request.on("data", onData).once("end", onEnd).once("close", onClose);
+    return promise;
+  }
+}
+
+/** @returns undefined for a chunked body. One that has neither a length nor chunks is empty (RFC 9112, section 6.3). */
+function declaredBytes({ headers }: IncomingMessage): number | undefined {
+  return headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : undefined;
+}
+
+function checkSize(sizeBytes: number, bytesMax: number): void {
+  if (sizeBytes <= bytesMax) return;
+  throw new CacheError("too_large", `body: expected at most ${bytesMax} bytes, got at least ${sizeBytes}`);
+}

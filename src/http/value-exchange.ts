@@ -1,0 +1,86 @@
+import type { OutgoingHttpHeaders } from "node:http";
+import { CacheError } from "../cache/cache-error.ts";
+import type { ValueStore } from "../cache/value-store.ts";
+import { requestedRange, type ResolvedRange } from "./byte-range-header.ts";
+import { sendContent } from "./content-response.ts";
+import { HTTP_STATUS } from "./http-status.ts";
+import { type HttpExchange, sendText } from "./http-router.ts";
+
+const OCTET_STREAM: OutgoingHttpHeaders = {
+  "content-type": "application/octet-stream",
+  "accept-ranges": "bytes",
+};
+
+/**
+ * Answers GET and HEAD with the value of this name.
+ * @throws {CacheError} not_found
+ */
+export async function sendValue(
+  exchange: HttpExchange,
+  values: ValueStore,
+  name: string,
+  headers: OutgoingHttpHeaders = OCTET_STREAM,
+): Promise<void> {
+  const { request, response } = exchange;
+  if (request.method === "HEAD") {
+    const sizeBytes = values.find(name);
+    if (sizeBytes === undefined) throw absent(name);
+    sendHead(exchange, sizeBytes, headers);
+    return;
+  }
+  let range: ResolvedRange | undefined;
+  const rangeOf = (sizeBytes: number): ResolvedRange | undefined => (range = rangeFor(exchange, sizeBytes));
+  const getting = values.get(name, request.headers.range === undefined ? undefined : rangeOf);
+  const content = getting instanceof Promise ? await getting : getting;
+  if (content === undefined) throw absent(name);
+  await sendContent(response, content, range, headers);
+}
+
+/** Answers HEAD as GET would be, without the body. */
+function sendHead({ response }: HttpExchange, sizeBytes: number, headers: OutgoingHttpHeaders): void {
+  response.writeHead(200, { ...headers, "content-length": sizeBytes }).end();
+}
+
+/** @throws {CacheError} out_of_range, and the answer will tell how large the value is. */
+function rangeFor({ request, response }: HttpExchange, sizeBytes: number): ResolvedRange | undefined {
+  try {
+    return requestedRange(request.headers, sizeBytes);
+  } catch (error) {
+    response.setHeader("content-range", `bytes */${sizeBytes}`);
+    throw error;
+  }
+}
+
+/** The answer to an upload. */
+export function sendStored({ response }: HttpExchange): void {
+  response.writeHead(200, { "content-length": 0 }).end();
+}
+
+/**
+ * For clients to whom any other answer is a reason to go on without a cache, or to give up: where a value cannot be
+ * had, it is absent.
+ */
+export async function absentIfUnavailable(exchange: HttpExchange, sending: () => Promise<void>): Promise<void> {
+  try {
+    await sending();
+  } catch (error) {
+    const isTheirs =
+      error instanceof CacheError && HTTP_STATUS[error.code] < 500 && error.code !== "resource_exhausted";
+    if (isTheirs || exchange.response.headersSent) throw error;
+    sendText(exchange.response, HTTP_STATUS.not_found, "not to be had now\n");
+  }
+}
+
+/**
+ * A name out of a path.
+ * @throws {CacheError} invalid_argument where it is not of the form.
+ */
+export function nameIn({ params }: HttpExchange, parameter: string, form: RegExp, expected: string): string {
+  const name = params[parameter] ?? "";
+  if (form.test(name)) return name;
+  throw new CacheError("invalid_argument", `${parameter}: expected ${expected}, got ${JSON.stringify(name)}`);
+}
+
+function absent(name: string): CacheError {
+  return new CacheError("not_found", `nothing is stored under ${JSON.stringify(name)}`);
+}

@@ -1,4 +1,4 @@
-import type { Digest } from "./digest.ts";
+import type { DigestHash } from "./digest.ts";
 
 /** Action results by (instance name, action digest). Values are encoded `ActionResult` messages. */
 export interface ActionCache {
@@ -6,7 +6,7 @@ export interface ActionCache {
    * @returns undefined for a miss, which includes an entry whose blobs are not all present. No promise where nothing
    * has to be waited for. The bytes must not be changed.
    */
-  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined;
+  get(instanceName: string, action: DigestHash): Promise<Uint8Array | undefined> | Uint8Array | undefined;
   /** The last of concurrent updates wins; none is torn. */
-  put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void>;
+  put(instanceName: string, action: DigestHash, actionResult: Uint8Array): Promise<void>;
 }

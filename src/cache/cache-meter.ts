@@ -1,8 +1,11 @@
 import type { ValueProtocol } from "./entry-key.ts";
 
+/** Values that clients name otherwise than by their contents. */
+export type ValueKind = "ac" | ValueProtocol;
+
 /** Where the measuring decorators report to; implemented by the metrics of the process. */
 export interface CacheMeter {
-  countLookups(kind: "cas" | "ac" | "find_missing" | ValueProtocol, result: "hit" | "miss", count: number): void;
+  countLookups(kind: "cas" | "find_missing" | ValueKind, result: "hit" | "miss", count: number): void;
   /** Bytes of values, uncompressed. A read counts in full when it starts. */
-  countBytes(kind: "cas" | "ac" | ValueProtocol, direction: "read" | "written", bytes: number): void;
+  countBytes(kind: "cas" | ValueKind, direction: "read" | "written", bytes: number): void;
 }

@@ -1,7 +1,8 @@
 import type { ActionCache } from "./action-cache.ts";
 import type { BlobStore } from "./blob-store.ts";
 import { DigestList } from "./digest-list.ts";
-import { type Digest, digestName } from "./digest.ts";
+import { type Digest, type DigestHash, digestName } from "./digest.ts";
+import { actionName } from "./entry-key.ts";
 import { GenerationCache } from "./generation-cache.ts";
 import type { OutputReferencesReader } from "./output-references.ts";
 import { takeNewDigests } from "./take-new-digests.ts";
@@ -71,24 +72,24 @@ export class CompleteActionCache implements ActionCache {
     return this.#closures.cost + this.#filesOfTrees.cost;
   }
 
-  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+  get(instanceName: string, action: DigestHash): Promise<Uint8Array | undefined> | Uint8Array | undefined {
     const getting = this.#inner.get(instanceName, action);
     return getting instanceof Promise
       ? getting.then((actionResult) => this.#ifComplete(actionResult, instanceName, action))
       : this.#ifComplete(getting, instanceName, action);
   }
 
-  put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {
+  put(instanceName: string, action: DigestHash, actionResult: Uint8Array): Promise<void> {
     return this.#inner.put(instanceName, action, actionResult);
   }
 
   #ifComplete(
     actionResult: Uint8Array | undefined,
     instanceName: string,
-    action: Digest,
+    action: DigestHash,
   ): Promise<Uint8Array | undefined> | Uint8Array | undefined {
     if (actionResult === undefined) return undefined;
-    const name = `${instanceName}\0${digestName(action)}`;
+    const name = actionName(instanceName, action);
     const closure = this.#closures.get(name);
     if (closure === undefined || Buffer.compare(closure.actionResult, actionResult) !== 0) {
       return this.#ifFoundComplete(actionResult, name, action);
@@ -107,7 +108,7 @@ export class CompleteActionCache implements ActionCache {
     return actionResult;
   }
 
-  async #ifFoundComplete(actionResult: Uint8Array, name: string, action: Digest): Promise<Uint8Array | undefined> {
+  async #ifFoundComplete(actionResult: Uint8Array, name: string, action: DigestHash): Promise<Uint8Array | undefined> {
     const blobs = await this.#findComplete(actionResult, action);
     if (blobs === undefined) return undefined;
     // In memory of its own: what was read may be a part of something larger.
@@ -121,7 +122,7 @@ export class CompleteActionCache implements ActionCache {
    * its lease, so it cannot be retired in between.
    * @returns everything that is referred to; undefined where some of it is absent.
    */
-  async #findComplete(actionResult: Uint8Array, { fn }: Digest): Promise<readonly Digest[] | undefined> {
+  async #findComplete(actionResult: Uint8Array, { fn }: DigestHash): Promise<readonly Digest[] | undefined> {
     const named = orUndefined(() => this.#references.ofActionResult(actionResult, fn));
     if (named === undefined) return undefined;
     const checked = new PresenceCheck(this.#blobs, this.#referencesMax);

@@ -31,11 +31,15 @@ export const DIGEST_FUNCTIONS = {
 
 export type DigestFunctionName = keyof typeof DIGEST_FUNCTIONS;
 
-/** The name of a blob: (function, hash, size) together are the key (HAZARDS H19). */
-export interface Digest {
+/** What names a blob where its size is not told, and an action. */
+export interface DigestHash {
   readonly fn: DigestFunctionName;
   /** Lower-case hex. */
   readonly hash: string;
+}
+
+/** The name of a blob: (function, hash, size) together are the key (HAZARDS H19). */
+export interface Digest extends DigestHash {
   readonly sizeBytes: number;
 }
 
@@ -58,20 +62,8 @@ const FUNCTION_OF_LENGTH: ReadonlyMap<number, DigestFunctionName> = new Map([
  * empty blob.
  */
 export function parseDigest(hash: string, sizeBytes: number, named?: DigestFunctionName): Digest {
-  const fn = named ?? functionOfLength(hash.length);
-  const { hashBytes, emptyHash } = DIGEST_FUNCTIONS[fn];
-  if (hash.length !== hashBytes * 2) {
-    throw new CacheError(
-      "invalid_argument",
-      `digest.hash: expected ${hashBytes * 2} lower-case hex digits for ${fn}, got ${hash.length} characters`,
-    );
-  }
-  if (!LOWER_HEX.test(hash)) {
-    throw new CacheError(
-      "invalid_argument",
-      `digest.hash: expected lower-case hex digits, got ${JSON.stringify(hash)}`,
-    );
-  }
+  const { fn } = parseDigestHash(hash, named);
+  const { emptyHash } = DIGEST_FUNCTIONS[fn];
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {
     throw new CacheError("invalid_argument", `digest.size_bytes: expected a size from 0 up, got ${sizeBytes}`);
   }
@@ -84,6 +76,25 @@ export function parseDigest(hash: string, sizeBytes: number, named?: DigestFunct
     );
   }
   return { fn, hash, sizeBytes };
+}
+
+/** Checks what a client gives of a digest that it knows no size of. @throws {CacheError} as {@link parseDigest} does. */
+export function parseDigestHash(hash: string, named?: DigestFunctionName): DigestHash {
+  const fn = named ?? functionOfLength(hash.length);
+  const { hashBytes } = DIGEST_FUNCTIONS[fn];
+  if (hash.length !== hashBytes * 2) {
+    throw new CacheError(
+      "invalid_argument",
+      `digest.hash: expected ${hashBytes * 2} lower-case hex digits for ${fn}, got ${hash.length} characters`,
+    );
+  }
+  if (!LOWER_HEX.test(hash)) {
+    throw new CacheError(
+      "invalid_argument",
+      `digest.hash: expected lower-case hex digits, got ${JSON.stringify(hash)}`,
+    );
+  }
+  return { fn, hash };
 }
 
 function functionOfLength(hexDigits: number): DigestFunctionName {

@@ -1,5 +1,5 @@
 import type { ActionCache } from "./action-cache.ts";
-import type { Digest } from "./digest.ts";
+import type { DigestHash } from "./digest.ts";
 import { actionKey } from "./entry-key.ts";
 import type { EntryStore } from "./entry-store.ts";
 
@@ -11,7 +11,7 @@ export class EntryActionCache implements ActionCache {
     this.#entries = entries;
   }
 
-  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+  get(instanceName: string, action: DigestHash): Promise<Uint8Array | undefined> | Uint8Array | undefined {
     const key = actionKey(instanceName, action);
     // A hit is a use: without this an entry would be retired under the builds that hit it.
     if (this.#entries.find(key, { renew: true }) === undefined) return undefined;
@@ -19,7 +19,7 @@ export class EntryActionCache implements ActionCache {
     return getting instanceof Promise ? getting.then((content) => content?.bytes()) : getting?.bytes();
   }
 
-  put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {
+  put(instanceName: string, action: DigestHash, actionResult: Uint8Array): Promise<void> {
     return this.#entries.put(actionKey(instanceName, action), actionResult);
   }
 }

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { hexKeyWords, KEY_BYTES, keyWords } from "./key-words.ts";
-import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, digestToString } from "./digest.ts";
+import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, type DigestHash } from "./digest.ts";
 
 /**
  * Key spaces of the engine, written to disk in each record: numbers are never reused.
@@ -61,6 +61,11 @@ export function casKey(digest: Digest): EntryKey & { readonly sizeBytes: number 
   };
 }
 
+/** For whoever does not know the size: finds the blob whatever it is, and takes an upload of whatever size. */
+export function casHashKey({ fn, hash: hex }: DigestHash): EntryKey {
+  return { space: casSpace(fn), words: hashKeyWords(hex), sizeBytes: undefined };
+}
+
 /** The recipe of a blob, by the key of the blob; what is said of it there, its size, is in the recipe. */
 export function recipeKey({ space, words }: EntryKey): EntryKey {
   return { space: RECIPE_SPACE_BASE + space, words, sizeBytes: undefined };
@@ -91,15 +96,21 @@ export function digestFunctionOfSpace(space: number): DigestFunctionName {
   return fn;
 }
 
-/** Action results are scoped by instance name (HAZARDS H21): the instance is hashed into the key. */
-export function actionKey(instanceName: string, action: Digest): EntryKey {
-  const name = `${instanceName}\0${action.fn}\0${digestToString(action)}`;
-  return { space: ACTION_CACHE_SPACE, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
+/**
+ * What an action result is found by, as one text. Results are scoped by instance name (HAZARDS H21). The size of the
+ * action is left out: who asks over HTTP does not know it, and the hash says it all.
+ */
+export function actionName(instanceName: string, { fn, hash: hex }: DigestHash): string {
+  return `${instanceName}\0${fn}\0${hex}`;
+}
+
+export function actionKey(instanceName: string, action: DigestHash): EntryKey {
+  return nameKey(ACTION_CACHE_SPACE, actionName(instanceName, action));
 }
 
 /** @param name everything that the asset is found by, in one unambiguous text. */
 export function assetKey(name: string): EntryKey {
-  return { space: ASSET_SPACE, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
+  return nameKey(ASSET_SPACE, name);
 }
 
 /** A key that nobody else has. @param random 32 random bytes. */
@@ -107,7 +118,7 @@ export function originContentKey(random: Uint8Array): EntryKey {
   return { space: ORIGIN_CONTENT_SPACE, words: keyWords(random), sizeBytes: undefined };
 }
 
-/** @param name everything that the value is found by, in one unambiguous text. */
-export function valueKey(protocol: ValueProtocol, name: string): EntryKey {
-  return { space: VALUE_SPACES[protocol], words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
+/** @param name everything that the entry is found by in its space, in one unambiguous text. */
+export function nameKey(space: number, name: string): EntryKey {
+  return { space, words: keyWords(hash("sha256", name, "buffer")), sizeBytes: undefined };
 }

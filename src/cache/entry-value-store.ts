@@ -1,26 +1,26 @@
 import { CacheError } from "./cache-error.ts";
-import { type ValueProtocol, valueKey } from "./entry-key.ts";
+import { nameKey } from "./entry-key.ts";
 import type { ByteRange, EntryContent, EntryStore, StagedEntry, StageOptions } from "./entry-store.ts";
 import type { RangeOf, ValueStore } from "./value-store.ts";
 
 const RENEW = { renew: true };
 
-/** The values of one protocol over its key space of an engine. */
+/** Values over a key space of an engine that is theirs alone. */
 export class EntryValueStore implements ValueStore {
   readonly #entries: EntryStore;
-  readonly #protocol: ValueProtocol;
+  readonly #space: number;
 
-  constructor(entries: EntryStore, protocol: ValueProtocol) {
+  constructor(entries: EntryStore, space: number) {
     this.#entries = entries;
-    this.#protocol = protocol;
+    this.#space = space;
   }
 
   find(name: string): number | undefined {
-    return this.#entries.find(valueKey(this.#protocol, name), RENEW);
+    return this.#entries.find(nameKey(this.#space, name), RENEW);
   }
 
   get(name: string, rangeOf?: RangeOf): Promise<EntryContent | undefined> | EntryContent | undefined {
-    const key = valueKey(this.#protocol, name);
+    const key = nameKey(this.#space, name);
     const sizeBytes = this.#entries.find(key, RENEW);
     if (sizeBytes === undefined) return undefined;
     const range = rangeOf?.(sizeBytes);
@@ -29,7 +29,7 @@ export class EntryValueStore implements ValueStore {
   }
 
   stage(name: string, options?: StageOptions): Promise<StagedEntry> | StagedEntry {
-    return this.#entries.stage(valueKey(this.#protocol, name), options);
+    return this.#entries.stage(nameKey(this.#space, name), options);
   }
 
   /** Between the look-up and the opening another upload may have replaced the value that the range is of. */

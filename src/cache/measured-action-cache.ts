@@ -1,6 +1,6 @@
 import type { ActionCache } from "./action-cache.ts";
 import type { CacheMeter } from "./cache-meter.ts";
-import type { Digest } from "./digest.ts";
+import type { DigestHash } from "./digest.ts";
 
 /** Counts hits, misses and bytes. The outermost decorator: an incomplete entry counts as the miss that it is. */
 export class MeasuredActionCache implements ActionCache {
@@ -12,12 +12,12 @@ export class MeasuredActionCache implements ActionCache {
     this.#meter = meter;
   }
 
-  get(instanceName: string, action: Digest): Promise<Uint8Array | undefined> | Uint8Array | undefined {
+  get(instanceName: string, action: DigestHash): Promise<Uint8Array | undefined> | Uint8Array | undefined {
     const getting = this.#inner.get(instanceName, action);
     return getting instanceof Promise ? getting.then((result) => this.#counted(result)) : this.#counted(getting);
   }
 
-  async put(instanceName: string, action: Digest, actionResult: Uint8Array): Promise<void> {
+  async put(instanceName: string, action: DigestHash, actionResult: Uint8Array): Promise<void> {
     await this.#inner.put(instanceName, action, actionResult);
     this.#meter.countBytes("ac", "written", actionResult.length);
   }

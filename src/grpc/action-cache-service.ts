@@ -2,6 +2,7 @@ import type { ActionCache } from "../cache/action-cache.ts";
 import type { BlobStore } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { type Digest, digestToString } from "../cache/digest.ts";
+import { checkInstanceName } from "../cache/instance-name.ts";
 import { checkActionResult } from "./action-result-check.ts";
 import { inlineOutputs } from "./action-result-inlining.ts";
 import type { ActionResult, GetActionResultRequest, UpdateActionResultRequest } from "./messages.ts";
@@ -9,7 +10,6 @@ import { hasContents } from "./proto-action-cache-codec.ts";
 import { actionResultCodec, asBuffer } from "./proto-definitions.ts";
 import { bindService, EncodedMessage } from "./proto-services.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
-import { checkInstanceName } from "./resource-name.ts";
 import type { BoundMethod, CallContext } from "./transport/handler.ts";
 
 export interface ActionCacheServiceOptions {

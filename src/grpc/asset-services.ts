@@ -1,6 +1,7 @@
 import type { AssetFailure, AssetKind } from "../asset/asset.ts";
 import type { Assets, FetchOutcome } from "../asset/assets.ts";
 import { DIGEST_FUNCTIONS } from "../cache/digest.ts";
+import { checkInstanceName } from "../cache/instance-name.ts";
 import type { FetchRequest, PushRequest } from "./asset-messages.ts";
 import {
   checkReferenceCount,
@@ -14,7 +15,6 @@ import { GRPC_STATUS } from "./grpc-status.ts";
 import type { Digest } from "./messages.ts";
 import { bindService } from "./proto-services.ts";
 import { digestMessage, requestDigest, requestDigestFunction } from "./request-digest.ts";
-import { checkInstanceName } from "./resource-name.ts";
 import type { BoundMethod, CallContext } from "./transport/handler.ts";
 
 export interface AssetServicesOptions {

@@ -1,10 +1,10 @@
 import type { BlobChunker } from "../cache/chunking/blob-chunker.ts";
 import { CHUNKING_FUNCTIONS, type ChunkingFunctionNumber } from "../cache/chunking/chunking.ts";
 import { CacheError } from "../cache/cache-error.ts";
+import { checkInstanceName } from "../cache/instance-name.ts";
 import type { SpliceBlobRequest, SpliceBlobResponse, SplitBlobRequest, SplitBlobResponse } from "./messages.ts";
 import type { ServiceHandlers } from "./proto-services.ts";
 import { digestMessage, requestDigest, requestDigestFunction } from "./request-digest.ts";
-import { checkInstanceName } from "./resource-name.ts";
 import type { CallContext } from "./transport/handler.ts";
 
 export interface ChunkedBlobsOptions {

@@ -1,6 +1,7 @@
 import type { BlobContent, BlobPut, BlobStore } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { type Digest, type DigestFunctionName, digestToString } from "../cache/digest.ts";
+import { checkInstanceName } from "../cache/instance-name.ts";
 import { nextTurn, slices } from "../cache/turns.ts";
 import { BATCH_TOTAL_BYTES_MAX } from "./capabilities-service.ts";
 import { type ChunkedBlobsOptions, chunkedBlobsHandlers } from "./chunked-blobs.ts";
@@ -22,7 +23,6 @@ import { asBuffer } from "./proto-definitions.ts";
 import type { FindMissingBlobsRequest } from "./proto-find-missing-codec.ts";
 import { bindService } from "./proto-services.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
-import { checkInstanceName } from "./resource-name.ts";
 import type { BoundMethod } from "./transport/handler.ts";
 
 export interface ContentAddressableStorageOptions {

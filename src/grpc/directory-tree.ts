@@ -1,11 +1,11 @@
 import type { BlobStore } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { type Digest, digestToString } from "../cache/digest.ts";
+import { checkInstanceName } from "../cache/instance-name.ts";
 import type { Directory, GetTreeRequest, GetTreeResponse } from "./messages.ts";
 import { directoryReferences } from "./output-references-reader.ts";
 import { directoryCodec } from "./proto-definitions.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
-import { checkInstanceName } from "./resource-name.ts";
 import { formatPageToken, parsePageToken } from "./tree-page-token.ts";
 
 export interface DirectoryTreeOptions {

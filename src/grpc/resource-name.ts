@@ -1,5 +1,6 @@
 import { CacheError } from "../cache/cache-error.ts";
 import { type Digest, type DigestFunctionName, parseDigest } from "../cache/digest.ts";
+import { RESERVED_SEGMENTS } from "../cache/instance-name.ts";
 
 /** `Compressor.Value` in lower case. Which of them are offered is for the service to say. */
 export type CompressorName = "identity" | "zstd" | "deflate" | "brotli";
@@ -21,16 +22,6 @@ export interface UploadName extends BlobName {
 
 /** Names are keys of a bounded table, so they are bounded as well. */
 export const RESOURCE_NAME_CHARACTERS_MAX = 4096;
-
-const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
-  "blobs",
-  "uploads",
-  "actions",
-  "actionResults",
-  "operations",
-  "capabilities",
-  "compressed-blobs",
-]);
 
 /** The length of the hash tells these apart, so their names have no function segment. */
 const FUNCTIONS_WITHOUT_SEGMENT: ReadonlySet<string> = new Set([
@@ -78,20 +69,6 @@ export function formatUploadName({ instanceName, uploadId, metadata, ...blob }: 
   const prefix = instanceName === "" ? "" : `${instanceName}/`;
   const suffix = metadata === undefined ? "" : `/${metadata}`;
   return `${prefix}uploads/${uploadId}/${formatBlobName({ instanceName: "", ...blob })}${suffix}`;
-}
-
-/**
- * Checks the `instance_name` field of a request by the rule for the instance in a resource name.
- * @throws {CacheError} invalid_argument for an empty segment or a reserved word.
- */
-export function checkInstanceName(instanceName: string): string {
-  if (instanceName === "") return instanceName;
-  for (const segment of instanceName.split("/")) {
-    if (segment !== "" && !RESERVED_SEGMENTS.has(segment)) continue;
-    const what = segment === "" ? "an empty segment" : `the reserved word ${segment}`;
-    throw new CacheError("invalid_argument", `instance_name: ${what} in ${quote(instanceName)}`);
-  }
-  return instanceName;
 }
 
 /** The instance ends at the first reserved word: none of its own segments can be one. */

@@ -10,6 +10,7 @@ import { CompleteActionCache } from "../cache/complete-action-cache.ts";
 import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
 import { EntryActionCache } from "../cache/entry-action-cache.ts";
 import { EntryBlobStore } from "../cache/entry-blob-store.ts";
+import { VALUE_SPACES } from "../cache/entry-key.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
 import { EntryValueStore } from "../cache/entry-value-store.ts";
 import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
@@ -174,7 +175,7 @@ export class Listener {
   #protocols(store: ListenerEntryStore): HttpProtocols {
     const { config } = this.#options;
     const parts: ProtocolParts = {
-      values: (protocol) => new MeasuredValueStore(new EntryValueStore(store, protocol), this.metrics, protocol),
+      values: (protocol) => new MeasuredValueStore(new EntryValueStore(store, VALUE_SPACES[protocol]), this.metrics, protocol),
       bodies: new RequestBodies({
         bytesMax: largestBlobBytes(config, store),
         idleMsMax: config.uploadIdleTimeoutMs,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DescribedValueStore } from "../../src/cache/described-value-store.ts";
+import { VALUE_SPACES } from "../../src/cache/entry-key.ts";
 import { EntryValueStore } from "../../src/cache/entry-value-store.ts";
 import { collect } from "../support/cas-content.ts";
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
@@ -9,7 +10,7 @@ const DESCRIPTION = { tag: "hmac==", duration: "1234" };
 
 function open(chunkBytes = 1024) {
   const entries = new MemoryEntryStore({ chunkBytes });
-  const values = new EntryValueStore(entries, "turborepo");
+  const values = new EntryValueStore(entries, VALUE_SPACES.turborepo);
   return { entries, values, described: new DescribedValueStore(values) };
 }
 

@@ -180,6 +180,24 @@ export function describeEntryStore(name: string, open: () => Promise<OpenEntrySt
         await expectStored(content);
       });
 
+      test.each([1, 100_000, 3_000_000])(
+        "a blob of %i bytes is found and uploaded without its size",
+        async (sizeBytes) => {
+          const content = randomContent(random, sizeBytes);
+          const key = { ...content.key, sizeBytes: undefined };
+          await expectAbsent(key);
+          await upload(store, { ...content, key });
+          await expectStored({ ...content, key });
+          await expectStored(content);
+          const other = {
+            ...randomContent(random, sizeBytes),
+            key: { ...randomContent(random, 1).key, sizeBytes: undefined },
+          };
+          await expectCode("invalid_argument", () => upload(store, other));
+          await expectAbsent(other.key);
+        },
+      );
+
       test("I5: bytes given to put may be overwritten once it resolves", async () => {
         const content = randomContent(random, 5000);
         const given = Buffer.from(content.bytes);

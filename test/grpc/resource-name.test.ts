@@ -2,11 +2,11 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
 import { DIGEST_FUNCTIONS, type DigestFunctionName } from "../../src/cache/digest.ts";
+import { checkInstanceName } from "../../src/cache/instance-name.ts";
 import {
   type BlobName,
   type UploadName,
   RESOURCE_NAME_CHARACTERS_MAX,
-  checkInstanceName,
   formatBlobName,
   formatUploadName,
   parseBlobName,

@@ -19,8 +19,8 @@ export interface MemoryEntryStoreOptions {
   readonly stagingBytesMax?: number;
 }
 
-function mapKey(key: EntryKey): string {
-  return `${key.space}/${Buffer.from(keyBytes(key.words)).toString("hex")}/${key.sizeBytes ?? "any"}`;
+function mapKey({ space, words }: EntryKey): string {
+  return `${space}/${Buffer.from(keyBytes(words)).toString("hex")}`;
 }
 
 /**
@@ -63,18 +63,17 @@ export class MemoryEntryStore implements EntryStore {
   }
 
   peek(key: EntryKey): boolean {
-    return this.#entries.has(mapKey(key));
+    return this.#lookUp(key) !== undefined;
   }
 
   find(key: EntryKey, options: { renew?: boolean } = {}): number | undefined {
-    const name = mapKey(key);
-    const bytes = this.#entries.get(name);
-    if (bytes !== undefined && options.renew === true) this.renewed.push(name);
+    const bytes = this.#lookUp(key);
+    if (bytes !== undefined && options.renew === true) this.renewed.push(`${mapKey(key)}/${bytes.length}`);
     return bytes?.length;
   }
 
   async get(key: EntryKey, range: ByteRange = { offset: 0 }): Promise<EntryContent | undefined> {
-    const bytes = this.#entries.get(mapKey(key));
+    const bytes = this.#lookUp(key);
     if (bytes === undefined) return undefined;
     const { offset, limit = bytes.length } = range;
     if (offset < 0 || offset > bytes.length) {
@@ -110,6 +109,12 @@ export class MemoryEntryStore implements EntryStore {
     return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
   }
 
+  /** Where the key fixes the size, another one is another entry. */
+  #lookUp(key: EntryKey): Uint8Array | undefined {
+    const bytes = this.#entries.get(mapKey(key));
+    return bytes !== undefined && bytes.length === (key.sizeBytes ?? bytes.length) ? bytes : undefined;
+  }
+
   /** For the staged entries only. */
   takeStaging(sizeBytes: number): void {
     const room = this.#stagingBytesMax - this.stagedBytes;
@@ -128,7 +133,7 @@ export class MemoryEntryStore implements EntryStore {
 }
 
 function verify(key: EntryKey, bytes: Uint8Array): void {
-  if (bytes.length !== key.sizeBytes) {
+  if (bytes.length !== (key.sizeBytes ?? bytes.length)) {
     throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${bytes.length}`);
   }
   const got = contentHashOf(digestFunctionOfSpace(key.space), [bytes]);

@@ -36,6 +36,12 @@ export function encodeRecipe(fn: DigestFunctionName, sizeBytes: number, recipe: 
   return bytes;
 }
 
+/** Size of the blob that the recipe is of. @returns undefined where it is no recipe of this version. */
+export function recipeBlobBytes(stored: Uint8Array): number | undefined {
+  const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  return bytes.length >= HEADER_BYTES && bytes[0] === VERSION ? bytes.readUIntLE(2, SIZE_BYTES) : undefined;
+}
+
 /** @returns undefined where the bytes are no recipe of a blob of this size. */
 export function decodeRecipe(fn: DigestFunctionName, sizeBytes: number, stored: Uint8Array): Recipe | undefined {
   const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);

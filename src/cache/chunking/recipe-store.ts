@@ -2,7 +2,7 @@ import { digestFunctionOfSpace, type EntryKey, recipeKey } from "../entry-key.ts
 import type { EntryStore } from "../entry-store.ts";
 import { GenerationCache } from "../generation-cache.ts";
 import { keyBytes } from "../key-words.ts";
-import { decodeRecipe, encodeRecipe, type Recipe } from "./recipe-format.ts";
+import { decodeRecipe, encodeRecipe, type Recipe, recipeBlobBytes } from "./recipe-format.ts";
 
 /** Chunks of recipes that are kept decoded; about 200 bytes each. */
 const KEPT_CHUNKS_MAX = 200_000;
@@ -25,6 +25,12 @@ export class RecipeStore {
   /** Whether there is a recipe of a blob with this hash; renews nothing. */
   peek(blob: EntryKey): boolean {
     return this.#entries.peek(recipeKey(blob));
+  }
+
+  /** Size of the blob with this hash, where there is a recipe of it. */
+  async findBlobBytes(blob: EntryKey): Promise<number | undefined> {
+    const content = await this.#entries.get(recipeKey(blob));
+    return content && recipeBlobBytes(await content.bytes());
   }
 
   /** The recipe is used now: its lease is renewed. That of its chunks is the caller's affair. */

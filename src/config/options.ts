@@ -219,6 +219,12 @@ export const OPTIONS = {
     defaultValue: () => 600_000,
     help: "time for one fetch from an origin, all attempts together; a client may ask for less",
   }),
+  actionValidation: option({
+    flag: "validate-ac",
+    kind: choice("off", "on"),
+    defaultValue: () => "off" as const,
+    help: "on: what is stored under /ac/ over HTTP must be an action result; ccache's layout `bazel` stores other things there",
+  }),
   drainTimeoutMs: option({
     flag: "drain-timeout",
     kind: duration(0),

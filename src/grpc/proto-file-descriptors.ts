@@ -1,7 +1,7 @@
 /**
  * The descriptors that reflection serves. proto-loader makes them, one file per package; what it leaves undone (names
- * of types relative to their scope, no imports, unconventional names of map entries) is mended here, because clients
- * check it.
+ * of types relative to their scope, no imports, no names for JSON, unconventional names of map entries) is mended here,
+ * because clients check it.
  */
 import type { AnyDefinition, MessageTypeDefinition } from "@grpc/proto-loader";
 import descriptor, {
@@ -106,6 +106,7 @@ function mendMessage(
   const ownScope = `${scope}.${message.name}`;
   for (const field of message.field ?? []) {
     if (field.typeName) field.typeName = absolute(field.typeName, ownScope);
+    field.jsonName = (field.name ?? "").replaceAll(/_+(\w)/g, (_match, letter: string) => letter.toUpperCase());
   }
   for (const nested of message.nestedType ?? []) mendMessage(nested, ownScope, absolute);
 }

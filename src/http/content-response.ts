@@ -17,14 +17,8 @@ export async function sendContent(
   range: ResolvedRange | undefined,
   headers: OutgoingHttpHeaders,
 ): Promise<void> {
-  const { sizeBytes } = content;
-  const length = range?.limit ?? sizeBytes;
-  const status = range === undefined ? 200 : 206;
-  const allHeaders: OutgoingHttpHeaders = { ...headers, "content-length": length };
-  if (range !== undefined) {
-    allHeaders["content-range"] = `bytes ${range.offset}-${range.offset + range.limit - 1}/${sizeBytes}`;
-  }
-  if (length <= ONE_WRITE_BYTES_MAX) {
+  const { status, headers: allHeaders } = contentHead(content.sizeBytes, range, headers);
+  if ((range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
     const reading = content.bytes();
     const bytes = reading instanceof Promise ? await reading : reading;
     response.writeHead(status, allHeaders).end(bytes);
@@ -37,6 +31,18 @@ export async function sendContent(
     content.close();
   }
   response.end();
+}
+
+/** The status of an answer with a content or a part of it, and its headers with those that tell of the length. */
+export function contentHead(
+  sizeBytes: number,
+  range: ResolvedRange | undefined,
+  headers: OutgoingHttpHeaders,
+): { status: number; headers: OutgoingHttpHeaders } {
+  if (range === undefined) return { status: 200, headers: { ...headers, "content-length": sizeBytes } };
+  const { offset, limit } = range;
+  const contentRange = `bytes ${offset}-${offset + limit - 1}/${sizeBytes}`;
+  return { status: 206, headers: { ...headers, "content-length": limit, "content-range": contentRange } };
 }
 
 async function writePieces(response: ServerResponse, content: EntryContent): Promise<void> {

@@ -30,12 +30,13 @@ export class RequestBodies {
   /**
    * Resolves once the body is stored: visible, and as durable as configured (I2). Otherwise nothing of it stays.
    * @param stage starts the upload; the size is undefined for a chunked body.
+   * @returns how many bytes it had.
    * @throws {CacheError} too_large; deadline_exceeded where the client stops; cancelled where it goes; what staging throws.
    */
   async store(
     exchange: HttpExchange,
     stage: (options: StageOptions) => Promise<StagedEntry> | StagedEntry,
-  ): Promise<void> {
+  ): Promise<number> {
     const { request } = exchange;
     const sizeBytes = declaredBytes(request);
     if (sizeBytes !== undefined) checkSize(sizeBytes, this.#bytesMax);
@@ -47,7 +48,9 @@ export class RequestBodies {
     try {
       await this.read(exchange, (chunk) => staged.write(chunk));
       request.off("close", onClose);
+      const { bytesStaged } = staged;
       await staged.commit();
+      return bytesStaged;
     } catch (error) {
       await staged.discard();
       throw error;
@@ -115,7 +118,7 @@ export class RequestBodies {
 }
 
 /** @returns undefined for a chunked body. One that has neither a length nor chunks is empty (RFC 9112, section 6.3). */
-function declaredBytes({ headers }: IncomingMessage): number | undefined {
+export function declaredBytes({ headers }: IncomingMessage): number | undefined {
   return headers["transfer-encoding"] === undefined ? Number(headers["content-length"] ?? 0) : undefined;
 }
 

@@ -2,11 +2,11 @@ import type { OutgoingHttpHeaders } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
 import type { ValueStore } from "../cache/value-store.ts";
 import { requestedRange, type ResolvedRange } from "./byte-range-header.ts";
-import { sendContent } from "./content-response.ts";
+import { contentHead, sendContent } from "./content-response.ts";
 import { HTTP_STATUS } from "./http-status.ts";
 import { type HttpExchange, sendText } from "./http-router.ts";
 
-const OCTET_STREAM: OutgoingHttpHeaders = {
+export const OCTET_STREAM: OutgoingHttpHeaders = {
   "content-type": "application/octet-stream",
   "accept-ranges": "bytes",
 };
@@ -37,12 +37,21 @@ export async function sendValue(
 }
 
 /** Answers HEAD as GET would be, without the body. */
-function sendHead({ response }: HttpExchange, sizeBytes: number, headers: OutgoingHttpHeaders): void {
+export function sendHead({ response }: HttpExchange, sizeBytes: number, headers: OutgoingHttpHeaders): void {
   response.writeHead(200, { ...headers, "content-length": sizeBytes }).end();
 }
 
+/** Answers GET and HEAD with what is in memory. @throws {CacheError} out_of_range */
+export function sendBytes(exchange: HttpExchange, bytes: Uint8Array, headers: OutgoingHttpHeaders): void {
+  if (exchange.request.method === "HEAD") return sendHead(exchange, bytes.length, headers);
+  const range = rangeFor(exchange, bytes.length);
+  const { status, headers: allHeaders } = contentHead(bytes.length, range, headers);
+  const part = range === undefined ? bytes : bytes.subarray(range.offset, range.offset + range.limit);
+  exchange.response.writeHead(status, allHeaders).end(part);
+}
+
 /** @throws {CacheError} out_of_range, and the answer will tell how large the value is. */
-function rangeFor({ request, response }: HttpExchange, sizeBytes: number): ResolvedRange | undefined {
+export function rangeFor({ request, response }: HttpExchange, sizeBytes: number): ResolvedRange | undefined {
   try {
     return requestedRange(request.headers, sizeBytes);
   } catch (error) {

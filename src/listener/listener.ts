@@ -2,7 +2,9 @@ import { AssetStore } from "../asset/asset-store.ts";
 import { Assets } from "../asset/assets.ts";
 import { AddressGuard } from "../asset/origin/address-guard.ts";
 import { OriginFetches } from "../asset/origin/origin-fetches.ts";
+import type { ActionCache } from "../cache/action-cache.ts";
 import type { BlobStore } from "../cache/blob-store.ts";
+import { BlobsByHash } from "../cache/blobs-by-hash.ts";
 import { BlobChunker } from "../cache/chunking/blob-chunker.ts";
 import { CHUNKINGS } from "../cache/chunking/chunking.ts";
 import { RecipeStore } from "../cache/chunking/recipe-store.ts";
@@ -10,13 +12,14 @@ import { CompleteActionCache } from "../cache/complete-action-cache.ts";
 import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
 import { EntryActionCache } from "../cache/entry-action-cache.ts";
 import { EntryBlobStore } from "../cache/entry-blob-store.ts";
-import { VALUE_SPACES } from "../cache/entry-key.ts";
+import { ACTION_CACHE_SPACE, VALUE_SPACES, type ValueProtocol } from "../cache/entry-key.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
 import { EntryValueStore } from "../cache/entry-value-store.ts";
 import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
 import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
 import { MeasuredValueStore } from "../cache/measured-value-store.ts";
 import { SplicedBlobStore } from "../cache/spliced-blob-store.ts";
+import type { ValueStore } from "../cache/value-store.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
@@ -28,6 +31,7 @@ import { contentAddressableStorageService } from "../grpc/content-addressable-st
 import { executionService } from "../grpc/execution-service.ts";
 import { healthService } from "../grpc/health-service.ts";
 import { protoOutputReferences } from "../grpc/output-references-reader.ts";
+import { protoActionResultFormat } from "../grpc/proto-action-result-format.ts";
 import { reflectionService } from "../grpc/reflection-service.ts";
 import { ResumableUploads, type UploadPeers } from "../grpc/resumable-uploads.ts";
 import { createGrpcJsTransport } from "../grpc/transport/grpc-js-transport.ts";
@@ -35,8 +39,10 @@ import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
 import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
+import { bazelRoutes } from "../http/protocols/bazel.ts";
+import { ccacheRoutes } from "../http/protocols/ccache.ts";
 import { gradleRoutes } from "../http/protocols/gradle.ts";
-import type { ProtocolParts } from "../http/protocols/protocol-parts.ts";
+import { nxRoutes } from "../http/protocols/nx.ts";
 import { RequestBodies } from "../http/request-body.ts";
 import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
 import { createCallMetrics } from "../observability/call-metrics.ts";
@@ -63,6 +69,18 @@ export interface ListenerOptions {
   /** Given where several listeners share one bound. */
   readonly connectionSlots?: ConnectionSlots;
   readonly uploadPeers?: UploadPeers;
+}
+
+/** What the edges of all protocols work with. */
+interface CacheParts {
+  readonly store: ListenerEntryStore;
+  readonly recipes: RecipeStore;
+  /** As clients see the blobs. */
+  readonly stored: BlobStore;
+  /** The same, counted. */
+  readonly blobs: BlobStore;
+  readonly complete: ActionCache;
+  readonly chunker: BlobChunker;
 }
 
 /** Time for a client to show its protocol; shorter than the patience of a client, longer than a slow line needs. */
@@ -148,7 +166,11 @@ export class Listener {
     const spliced = new SplicedBlobStore(whole, recipes);
     const stored = new EmptyBlobStore(spliced);
     const chunker = new BlobChunker({ whole, blobs: spliced, recipes, scanner: this.#scanner, chunkings: CHUNKINGS });
-    this.#transport = createTransport(this.#bindServices(store, stored, chunker), {
+    // The completeness check looks behind the measured store: its look-ups are not the clients'.
+    const complete = new CompleteActionCache(new EntryActionCache(store), stored, protoOutputReferences);
+    const blobs = new MeasuredBlobStore(stored, this.metrics);
+    const parts: CacheParts = { store, recipes, stored, blobs, complete, chunker };
+    this.#transport = createTransport(this.#bindServices(parts), {
       reportFault: this.#reportFault,
       observer: createCallMetrics(this.metrics),
       messageBytesMax,
@@ -156,7 +178,7 @@ export class Listener {
       connectionWindowBytesMax: connectionWindowBytes,
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
     });
-    this.#http.serve(this.#protocols(store));
+    this.#http.serve(this.#protocols(parts));
     return stored;
   }
 
@@ -172,24 +194,35 @@ export class Listener {
   }
 
   /** Cache protocols of build tools over HTTP, by the names that their metrics have. */
-  #protocols(store: ListenerEntryStore): HttpProtocols {
+  #protocols({ store, recipes, blobs, complete }: CacheParts): HttpProtocols {
     const { config } = this.#options;
-    const parts: ProtocolParts = {
-      values: (protocol) => new MeasuredValueStore(new EntryValueStore(store, VALUE_SPACES[protocol]), this.metrics, protocol),
-      bodies: new RequestBodies({
-        bytesMax: largestBlobBytes(config, store),
-        idleMsMax: config.uploadIdleTimeoutMs,
+    const bodies = new RequestBodies({
+      bytesMax: largestBlobBytes(config, store),
+      idleMsMax: config.uploadIdleTimeoutMs,
+    });
+    const values = (protocol: ValueProtocol): ValueStore =>
+      new MeasuredValueStore(new EntryValueStore(store, VALUE_SPACES[protocol]), this.metrics, protocol);
+    return {
+      bazel: bazelRoutes({
+        bodies,
+        blobs,
+        blobsByHash: new BlobsByHash(store, recipes),
+        actions: complete,
+        actionValues: new EntryValueStore(store, ACTION_CACHE_SPACE),
+        format: protoActionResultFormat,
+        meter: this.metrics,
+        actionResultBytesMax: config.messageBytesMax,
+        validatesActions: config.actionValidation === "on",
       }),
+      gradle: gradleRoutes({ values, bodies }),
+      nx: nxRoutes({ values, bodies }),
+      ccache: ccacheRoutes({ values, bodies }),
     };
-    return { gradle: gradleRoutes(parts) };
   }
 
-  #bindServices(store: ListenerEntryStore, stored: BlobStore, chunker: BlobChunker): BoundMethod[] {
+  #bindServices({ store, stored, blobs, complete, chunker }: CacheParts): BoundMethod[] {
     const { config, readiness } = this.#options;
     const blobBytesMax = largestBlobBytes(config, store);
-    // The completeness check looks behind the measured store: its look-ups are not the clients'.
-    const complete = new CompleteActionCache(new EntryActionCache(store), stored, protoOutputReferences);
-    const blobs = new MeasuredBlobStore(stored, this.metrics);
     const actions = new MeasuredActionCache(complete, this.metrics);
     const { uploads } = this;
     const methods = [

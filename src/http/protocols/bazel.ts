@@ -1,0 +1,190 @@
+import type { ActionCache } from "../../cache/action-cache.ts";
+import type { ActionResultFormat } from "../../cache/action-result-format.ts";
+import type { BlobStore } from "../../cache/blob-store.ts";
+import type { BlobsByHash } from "../../cache/blobs-by-hash.ts";
+import { CacheError } from "../../cache/cache-error.ts";
+import type { CacheMeter } from "../../cache/cache-meter.ts";
+import { type Digest, type DigestHash, parseDigest, parseDigestHash } from "../../cache/digest.ts";
+import { actionName } from "../../cache/entry-key.ts";
+import { checkInstanceName } from "../../cache/instance-name.ts";
+import { MeasuredValueStore } from "../../cache/measured-value-store.ts";
+import type { ValueStore } from "../../cache/value-store.ts";
+import { sendContent } from "../content-response.ts";
+import type { HttpExchange, HttpRoutes } from "../http-router.ts";
+import { declaredBytes, type RequestBodies } from "../request-body.ts";
+import { OCTET_STREAM, rangeFor, sendBytes, sendHead, sendStored, sendValue } from "../value-exchange.ts";
+
+export interface BazelProtocolOptions {
+  readonly bodies: RequestBodies;
+  /** Counted where clients use it. */
+  readonly blobs: BlobStore;
+  readonly blobsByHash: BlobsByHash;
+  /** Answers complete entries only (I8); not counted. */
+  readonly actions: ActionCache;
+  /** Whatever is filed under the names of actions, complete or not; not counted. */
+  readonly actionValues: ValueStore;
+  readonly format: ActionResultFormat;
+  readonly meter: CacheMeter;
+  /** Larger values are no action results. */
+  readonly actionResultBytesMax: number;
+  /** Whether only action results may be stored as such. */
+  readonly validatesActions: boolean;
+}
+
+const JSON_TYPE = "application/json";
+
+/** Bazel's HTTP cache: `/{instance/}cas/{hash}` and `/{instance/}ac/{hash}` (BEHAVIOUR 8). */
+export function bazelRoutes(options: BazelProtocolOptions): HttpRoutes {
+  const protocol = new BazelProtocol(options);
+  return (router) => {
+    router.routeEnding("GET", "/cas/:hash", (exchange) => protocol.sendBlob(exchange));
+    router.routeEnding("PUT", "/cas/:hash", (exchange) => protocol.storeBlob(exchange));
+    router.routeEnding("GET", "/ac/:hash", (exchange) => protocol.sendAction(exchange));
+    router.routeEnding("PUT", "/ac/:hash", (exchange) => protocol.storeAction(exchange));
+  };
+}
+
+/** What a path names. */
+interface NamedHash {
+  readonly instanceName: string;
+  readonly named: DigestHash;
+}
+
+class BazelProtocol {
+  readonly #options: BazelProtocolOptions;
+  readonly #countedValues: ValueStore;
+
+  constructor(options: BazelProtocolOptions) {
+    this.#options = options;
+    this.#countedValues = new MeasuredValueStore(options.actionValues, options.meter, "ac");
+  }
+
+  async sendBlob(exchange: HttpExchange): Promise<void> {
+    const { blobs, blobsByHash, meter } = this.#options;
+    const { named } = nameOf(exchange);
+    const finding = blobsByHash.find(named);
+    const digest = finding instanceof Promise ? await finding : finding;
+    if (digest === undefined) {
+      meter.countLookups("cas", "miss", 1);
+      throw absentBlob(named);
+    }
+    if (exchange.request.method === "HEAD") return this.#sendBlobHead(exchange, digest);
+    const range = rangeFor(exchange, digest.sizeBytes);
+    const getting = blobs.get(digest, range);
+    const content = getting instanceof Promise ? await getting : getting;
+    if (content === undefined) throw absentBlob(named);
+    await sendContent(exchange.response, content, range, OCTET_STREAM);
+  }
+
+  async storeBlob(exchange: HttpExchange): Promise<void> {
+    const { bodies, blobs, blobsByHash, meter } = this.#options;
+    const { named } = nameOf(exchange);
+    const sizeBytes = declaredBytes(exchange.request);
+    // Checks the size against the hash, too.
+    const declared = sizeBytes === undefined ? undefined : parseDigest(named.hash, sizeBytes, named.fn);
+    const present = declared ?? (await blobsByHash.find(named));
+    // The answer relies on the blob, so that it is used now: its lease is renewed.
+    if (present !== undefined && blobs.peek(present) && (await blobs.renewAll([present]))) {
+      await bodies.read(exchange, present.sizeBytes === 0 ? refuseBytes : () => undefined);
+    } else if (declared === undefined) {
+      const bytes = await bodies.store(exchange, ({ signal }) => blobsByHash.stage(named, signal));
+      meter.countBytes("cas", "written", bytes);
+    } else {
+      await bodies.store(exchange, ({ signal }) => blobs.stage(declared, signal));
+    }
+    sendStored(exchange);
+  }
+
+  /**
+   * Values are what was stored, byte for byte. One that is an action result is there while all that it refers to is;
+   * of one that is something else, such as ccache's, nothing more is known.
+   */
+  async sendAction(exchange: HttpExchange): Promise<void> {
+    const { actions, actionValues, actionResultBytesMax, meter } = this.#options;
+    const { instanceName, named } = nameOf(exchange);
+    const name = actionName(instanceName, named);
+    const sizeBytes = actionValues.find(name);
+    const mayBeResult = sizeBytes !== undefined && sizeBytes <= actionResultBytesMax;
+    const getting = mayBeResult ? actions.get(instanceName, named) : undefined;
+    const actionResult = getting instanceof Promise ? await getting : getting;
+    if (actionResult !== undefined) {
+      meter.countLookups("ac", "hit", 1);
+      meter.countBytes("ac", "read", actionResult.length);
+      return this.#sendActionResult(exchange, actionResult);
+    }
+    const isAbsent = sizeBytes === undefined || wantsJson(exchange);
+    if (isAbsent || (mayBeResult && (await this.#isActionResult(name, named)))) {
+      meter.countLookups("ac", "miss", 1);
+      throw new CacheError("not_found", `no complete action result for ${named.hash} is in the cache`);
+    }
+    await sendValue(exchange, this.#countedValues, name);
+  }
+
+  async storeAction(exchange: HttpExchange): Promise<void> {
+    const { bodies, actions, actionResultBytesMax, format, meter, validatesActions } = this.#options;
+    const { instanceName, named } = nameOf(exchange);
+    const isJson = mediaType(exchange.request.headers["content-type"]) === JSON_TYPE;
+    if (isJson || validatesActions) {
+      const body = await bodies.bytes(exchange, actionResultBytesMax);
+      const encoded = isJson ? format.fromJson(body.toString()) : body;
+      format.check(encoded, named.fn);
+      await actions.put(instanceName, named, encoded);
+      meter.countBytes("ac", "written", encoded.length);
+    } else {
+      const name = actionName(instanceName, named);
+      await bodies.store(exchange, (options) => this.#countedValues.stage(name, options));
+    }
+    sendStored(exchange);
+  }
+
+  async #sendBlobHead(exchange: HttpExchange, digest: Digest): Promise<void> {
+    const { blobs, meter } = this.#options;
+    const isPresent = await blobs.renewAll([digest]);
+    meter.countLookups("cas", isPresent ? "hit" : "miss", 1);
+    if (!isPresent) throw absentBlob(digest);
+    sendHead(exchange, digest.sizeBytes, OCTET_STREAM);
+  }
+
+  #sendActionResult(exchange: HttpExchange, actionResult: Uint8Array): void {
+    if (!wantsJson(exchange)) return sendBytes(exchange, actionResult, OCTET_STREAM);
+    const json = this.#options.format.toJson(actionResult);
+    sendBytes(exchange, Buffer.from(json), { "content-type": JSON_TYPE });
+  }
+
+  async #isActionResult(name: string, { fn }: DigestHash): Promise<boolean> {
+    const content = await this.#options.actionValues.get(name);
+    if (content === undefined) return false;
+    const stored = await content.bytes();
+    try {
+      this.#options.format.check(stored, fn);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+function nameOf({ params }: HttpExchange): NamedHash {
+  return { instanceName: checkInstanceName(params["prefix"] ?? ""), named: parseDigestHash(params["hash"] ?? "") };
+}
+
+function absentBlob({ hash }: DigestHash): CacheError {
+  return new CacheError("not_found", `blob ${hash} is not in the cache`);
+}
+
+/** For the body of the empty blob. */
+function refuseBytes(chunk: Uint8Array): void {
+  throw new CacheError(
+    "invalid_argument",
+    `body: expected none for the empty blob, got at least ${chunk.length} bytes`,
+  );
+}
+
+function wantsJson({ request }: HttpExchange): boolean {
+  return (request.headers.accept ?? "").split(",").some((range) => mediaType(range) === JSON_TYPE);
+}
+
+/** Without parameters. */
+function mediaType(value = ""): string {
+  return (value.split(";", 1)[0] ?? "").trim().toLowerCase();
+}

@@ -13,7 +13,9 @@ import { ListenerThread } from "./listener/listener-thread.ts";
 import { refuseTakenPort } from "./listener/taken-port.ts";
 import { isLoopbackAddress } from "./loopback-address.ts";
 import type { Logger } from "./observability/logger.ts";
+import type { Histogram } from "./observability/histogram-values.ts";
 import { type EngineFigures, sumMetrics } from "./observability/metrics.ts";
+import { observeListenerThread, observeProcess } from "./observability/process-metrics.ts";
 import { Readiness } from "./readiness.ts";
 import type { ListenerStoreData } from "./storage/listener/listener-protocol.ts";
 import { StorageEngine } from "./storage/storage-engine.ts";
@@ -23,6 +25,8 @@ import { VERSION } from "./version.ts";
 /** The storage engine as the server needs it. */
 export interface Engine extends ListenerEntryStore, AsyncDisposable {
   stats(): EngineFigures;
+  /** By name, those of each shard. */
+  histograms(): Readonly<Record<string, readonly Histogram[]>>;
   /** Why nothing can be written now; undefined where all is well. */
   readonly readOnlyReason: string | undefined;
   /** Makes room for a listener thread beside the main one. @returns what its store is opened with. */
@@ -140,10 +144,13 @@ export class KuraServer implements AsyncDisposable {
 
   async #serve(engine: Engine): Promise<void> {
     this.#engine = engine;
-    const { durability, listenerCount } = this.#config;
+    const { durability, listenerCount, connectionCountMax } = this.#config;
     const { metrics } = this.#listener;
     this.#listener.serve(engine);
     metrics.instruments.info.set({ version: VERSION, durability }, 1);
+    metrics.instruments.connectionsMax.set(connectionCountMax);
+    observeProcess(metrics, descriptorLimit());
+    observeListenerThread(metrics, MAIN_LISTENER);
     metrics.onScrape(() => this.#collect(engine));
     for (let index = MAIN_LISTENER + 1; index < listenerCount; index++) {
       this.#threads.push(this.#listenerThread(index, engine));
@@ -267,10 +274,9 @@ export class KuraServer implements AsyncDisposable {
 
   #collect(engine: Engine): void {
     const { metrics } = this.#listener;
-    const { ready, residentBytes } = metrics.instruments;
-    ready.set(this.readiness.ready ? 1 : 0);
-    residentBytes.set(process.memoryUsage.rss());
+    metrics.instruments.ready.set(this.readiness.ready ? 1 : 0);
     metrics.setEngineFigures(engine.stats());
+    metrics.setEngineHistograms(engine.histograms());
   }
 
   async #describe(): Promise<Record<string, unknown>> {

@@ -89,13 +89,19 @@ describe("KuraServer", () => {
   });
 
   it("shows calls, look-ups, bytes, connections and the engine at /metrics", async () => {
-    const { endpoint } = await start();
+    const { endpoint } = await start(testConfig("--max-connections", "32"));
     using client = new CacheClient(endpoint);
     await client.write(BLOB);
     await client.read(digestOf(BLOB));
     await client.findMissing([digestOf(Buffer.from("absent")), digestOf(Buffer.alloc(0))]);
     await client.getActionResult(digestOf(Buffer.from("action")));
     const text = await (await fetch(`http://${endpoint}/metrics`)).text();
+    const valueOf = (name: string) => Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1]);
+    expect(valueOf("kura_resident_memory_bytes")).toBeGreaterThan(1e6);
+    expect(valueOf('kura_cpu_seconds_total{mode="user"}')).toBeGreaterThan(0);
+    expect(valueOf('kura_listener_active_seconds_total{listener="0"}')).toBeGreaterThan(0);
+    expect(valueOf("kura_open_file_descriptors")).toBeGreaterThan(2);
+    expect(valueOf("kura_start_time_seconds")).toBeCloseTo(performance.timeOrigin / 1000, 1);
     for (const line of [
       'kura_rpc_calls_total{method="/google.bytestream.ByteStream/Write",status="ok"} 1',
       `kura_bytes_total{kind="cas",direction="written"} ${BLOB.length}`,
@@ -106,6 +112,9 @@ describe("KuraServer", () => {
       'kura_lookups_total{kind="ac",result="miss"} 1',
       'kura_connections_accepted_total{protocol="http2"} 1',
       'kura_engine_shard_syncs{shard="1"} 2',
+      'kura_engine_shard_group_puts_count{shard="0"} 2',
+      'kura_requests_shed_total{protocol="grpc"} 0',
+      "kura_connections_max 32",
       "kura_ready 1",
     ]) {
       expect(text).toContain(`${line}\n`);

@@ -1,5 +1,6 @@
 import { systemClock } from "../clock.ts";
 import { createLogger } from "../observability/logger.ts";
+import { observeListenerThread } from "../observability/process-metrics.ts";
 import { Readiness } from "../readiness.ts";
 import { ListenerStore } from "../storage/listener/listener-store.ts";
 import { ThreadCalls, type ThreadPort } from "../thread-calls.ts";
@@ -67,9 +68,10 @@ export function runListener(data: ListenerWorkerData, port: ThreadPort): void {
     uploadPeers: exchangePeers(exchangeBy(main), kept),
   });
   listener.metrics.onScrape(() => {
-    const { stagingMemoryBytes = 0, hotRecordBytes = 0 } = store ?? {};
-    listener.metrics.setEngineFigures({ stagingMemoryBytes, hotRecordBytes, shards: [] });
+    const { stagingMemoryBytes = 0, hotRecordBytes = 0, shardFigures = [] } = store ?? {};
+    listener.metrics.setEngineFigures({ stagingMemoryBytes, hotRecordBytes, shards: shardFigures });
   });
+  observeListenerThread(listener.metrics, listenerIndex);
 }
 
 function exchangeBy(main: MainCalls): ExchangeAccess {

@@ -6,15 +6,18 @@ const STATUS_NAMES = new Map<number, string>(Object.entries(GRPC_STATUS).map(([n
 
 /** Counts and times the calls of a gRPC transport. What is counted reaches the registry at a scrape. */
 export function createCallMetrics(metrics: Metrics): CallObserver {
-  const { rpcInFlight, rpcCalls, rpcSeconds } = metrics.instruments;
+  const { rpcInFlight, rpcCalls, rpcSeconds, requestsShed } = metrics.instruments;
   /** Since the last scrape: calls by method and status. */
   const ended = new Map<string, Map<number, number>>();
   let inFlight = 0;
+  // There from the first scrape: what begins with its first refusal has no rate that an alert could see.
+  requestsShed.inc({ protocol: "grpc" }, 0);
   metrics.onScrape(() => {
     rpcInFlight.set(inFlight);
     for (const [method, counts] of ended) {
       for (const [code, count] of counts) {
         rpcCalls.inc({ method, status: STATUS_NAMES.get(code) ?? String(code) }, count);
+        if (code === GRPC_STATUS.resourceExhausted) requestsShed.inc({ protocol: "grpc" }, count);
       }
       counts.clear();
     }

@@ -1,9 +1,9 @@
 import type { Metric } from "prom-client";
+import { histogramOf, histogramValues } from "./histogram-values.ts";
 
 interface Tally {
   /** Durations up to each bound and above the one before; the last: above all. */
   readonly counts: number[];
-  count: number;
   sumSeconds: number;
 }
 
@@ -30,38 +30,25 @@ export class DurationTally {
   add(value: string, seconds: number): void {
     let tally = this.#tallies.get(value);
     if (tally === undefined) {
-      tally = { counts: [...this.#boundsSeconds.map(() => 0), 0], count: 0, sumSeconds: 0 };
+      tally = { counts: [...this.#boundsSeconds.map(() => 0), 0], sumSeconds: 0 };
       this.#tallies.set(value, tally);
     }
     let bucket = 0;
     while (bucket < this.#boundsSeconds.length && seconds > this.#boundsSeconds[bucket]!) bucket++;
     tally.counts[bucket]! += 1;
-    tally.count += 1;
     tally.sumSeconds += seconds;
   }
 
   /** What a registry asks its metrics for. */
   async get(): Promise<Awaited<ReturnType<Metric["get"]>>> {
-    const { name, help, type, aggregator } = this;
-    const values = [...this.#tallies].flatMap(([value, tally]) => this.#valuesOf({ [this.#label]: value }, tally));
-    return { name, help, type, aggregator, collect: () => {}, values } as never;
+    const bounds = this.#boundsSeconds;
+    const values = [...this.#tallies].flatMap(([value, { counts, sumSeconds }]) =>
+      histogramValues(this.name, { [this.#label]: value }, { bounds, counts, sum: sumSeconds }),
+    );
+    return histogramOf(this, values);
   }
 
   reset(): void {
     this.#tallies.clear();
-  }
-
-  #valuesOf(labels: Record<string, string>, { counts, count, sumSeconds }: Tally): object[] {
-    let upTo = 0;
-    const buckets = this.#boundsSeconds.map((bound, index) => {
-      upTo += counts[index]!;
-      return { metricName: `${this.name}_bucket`, labels: { le: bound, ...labels }, value: upTo };
-    });
-    return [
-      ...buckets,
-      { metricName: `${this.name}_bucket`, labels: { le: "+Inf", ...labels }, value: count },
-      { metricName: `${this.name}_sum`, labels, value: sumSeconds },
-      { metricName: `${this.name}_count`, labels, value: count },
-    ];
   }
 }

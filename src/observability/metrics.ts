@@ -2,6 +2,8 @@ import type { CacheMeter } from "../cache/cache-meter.ts";
 import { VALUE_SPACES } from "../cache/entry-key.ts";
 import { AggregatorRegistry, Counter, Gauge, type Metric, type MetricObject, Registry } from "prom-client";
 import { DurationTally } from "./duration-tally.ts";
+import type { Histogram } from "./histogram-values.ts";
+import { KeptHistograms } from "./kept-histograms.ts";
 
 interface Declaration {
   readonly type: "counter" | "gauge" | "durations";
@@ -43,6 +45,12 @@ const METRICS = {
     help: "Bytes of values by kind (cas, ac, gradle, nx, ...) and direction (read, written)",
     labels: ["kind", "direction"],
   },
+  requestsShed: {
+    type: "counter",
+    name: "kura_requests_shed_total",
+    help: "Requests refused for want of room or of patience, by protocol (grpc: RESOURCE_EXHAUSTED)",
+    labels: ["protocol"],
+  },
   connections: { type: "gauge", name: "kura_connections", help: "Open TCP connections", labels: [] },
   connectionsAccepted: {
     type: "counter",
@@ -50,6 +58,7 @@ const METRICS = {
     help: "Connections by protocol (http1, http2)",
     labels: ["protocol"],
   },
+  connectionsMax: { type: "gauge", name: "kura_connections_max", help: "--max-connections", labels: [] },
   connectionsRefused: {
     type: "counter",
     name: "kura_connections_refused_total",
@@ -68,6 +77,36 @@ const METRICS = {
     name: "kura_resident_memory_bytes",
     help: "Resident set size of the process",
     labels: [],
+  },
+  cpuSeconds: {
+    type: "counter",
+    name: "kura_cpu_seconds_total",
+    help: "CPU time of all threads of the process, by mode (user, system)",
+    labels: ["mode"],
+  },
+  startTime: {
+    type: "gauge",
+    name: "kura_start_time_seconds",
+    help: "When the process was started, in seconds since the epoch",
+    labels: [],
+  },
+  openDescriptors: {
+    type: "gauge",
+    name: "kura_open_file_descriptors",
+    help: "Open file descriptors of the process, sockets included; 0 where the system does not tell",
+    labels: [],
+  },
+  descriptorsMax: {
+    type: "gauge",
+    name: "kura_file_descriptors_max",
+    help: "File descriptors that the process may have open",
+    labels: [],
+  },
+  listenerActiveSeconds: {
+    type: "counter",
+    name: "kura_listener_active_seconds_total",
+    help: "Time that the thread of each listener was not waiting for work; one second a second is all it has",
+    labels: ["listener"],
   },
 } as const satisfies Record<string, Declaration>;
 
@@ -141,7 +180,19 @@ export class Metrics implements CacheMeter {
     for (const [name, value] of Object.entries(figures)) {
       if (typeof value === "number") this.#engineGauge(snakeCase(name), []).set(value);
     }
-    for (const [shard, shardFigures] of figures.shards.entries()) {
+    this.#setShardFigures(figures.shards);
+  }
+
+  /** Each becomes a histogram `kura_engine_shard_<snake_case>` with the label `shard`. */
+  setEngineHistograms(ofShards: Readonly<Record<string, readonly Histogram[]>>): void {
+    for (const [name, histograms] of Object.entries(ofShards)) {
+      const kept = this.#shardHistograms(snakeCase(name));
+      for (const [shard, histogram] of histograms.entries()) kept.set(String(shard), histogram);
+    }
+  }
+
+  #setShardFigures(shards: readonly object[]): void {
+    for (const [shard, shardFigures] of shards.entries()) {
       for (const [name, value] of Object.entries(shardFigures)) {
         this.#engineGauge(`shard_${snakeCase(name)}`, ["shard"]).set({ shard: String(shard) }, value);
       }
@@ -187,6 +238,16 @@ export class Metrics implements CacheMeter {
     if (existing instanceof Gauge) return existing;
     const help = `Storage engine: ${name.replaceAll("_", " ")}`;
     return new Gauge({ name: metricName, help, labelNames, registers: [this.registry] });
+  }
+
+  #shardHistograms(name: string): KeptHistograms {
+    const metricName = `kura_engine_shard_${name}`;
+    const existing: unknown = this.registry.getSingleMetric(metricName);
+    if (existing instanceof KeptHistograms) return existing;
+    const help = `Storage engine: ${name.replaceAll("_", " ")} of each shard`;
+    const made = new KeptHistograms({ name: metricName, help, label: "shard" });
+    this.registry.registerMetric(made as unknown as Metric);
+    return made;
   }
 
   #make({ type, name, help, labels }: Declaration): Counter | Gauge | DurationTally {

@@ -36,7 +36,11 @@ export class DiskLedger {
 
   /** Whether somebody waits for bytes to come free: then nobody may go before. */
   get hasWaiters(): boolean {
-    return Atomics.load(this.words, WAITING) > 0n;
+    return this.waiterCount > 0;
+  }
+
+  get waiterCount(): number {
+    return Number(Atomics.load(this.words, WAITING));
   }
 
   setWaiters(count: number): void {

@@ -6,7 +6,13 @@ import type { ListenerStoreData } from "./listener/listener-protocol.ts";
 import { openEngine } from "./open-engine.ts";
 import type { Retirement } from "./retirement.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
-import { SHARD_STATS, type ShardStatName, type ShardStatsSnapshot } from "./shard/shard-stats.ts";
+import {
+  type HistogramSnapshot,
+  SHARD_STATS,
+  type ShardHistogramName,
+  type ShardStatName,
+  type ShardStatsSnapshot,
+} from "./shard/shard-stats.ts";
 import type { SupervisedShard } from "./shard/supervised-shard.ts";
 import { ShardedEntryStore, type StoreParts } from "./sharded-entry-store.ts";
 
@@ -42,11 +48,17 @@ export interface EngineStats {
   readonly bytesUsed: number;
   readonly bytesMax: number;
   readonly stagingMemoryBytes: number;
+  readonly stagingMemoryBytesMax: number;
   readonly stagingFileBytes: number;
+  readonly stagingFileBytesMax: number;
+  /** Uploads that wait for room on disk, or for room to stage in. */
+  readonly uploadsWaiting: number;
   readonly hotRecordBytes: number;
   readonly shardCount: number;
   /** How long an entry written now is expected to live; 0 while there is nothing to go by. */
   readonly expectedLifetimeSeconds: number;
+  /** What was written before has been retired, but for what was in use; 0 while nothing is stored. */
+  readonly oldestSegmentAgeSeconds: number;
   /** The latest records that failed their checksum. */
   readonly quarantined: readonly QuarantineReport[];
   /** Sums over the shards; of what has no sum, the oldest. */
@@ -93,7 +105,7 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
   }
 
   stats(): EngineStats {
-    const { shards, ledger, staging, hotRecords } = this.parts;
+    const { shards, ledger, staging, hotRecords, sizes } = this.parts;
     const snapshots = shards.map((shard) => ({
       ...shard.stats.snapshot(),
       entries: shard.index.liveCount,
@@ -108,14 +120,24 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
       bytesUsed: ledger.bytesUsed,
       bytesMax: ledger.bytesMax,
       stagingMemoryBytes: staging.slab.bytesInUse,
+      stagingMemoryBytesMax: sizes.stagingMemoryBytes,
       stagingFileBytes: staging.fileBudget.bytesUsed,
+      stagingFileBytesMax: staging.fileBudget.bytesMax,
+      uploadsWaiting: ledger.waiterCount + staging.fileBudget.waiterCount,
       hotRecordBytes: hotRecords.bytes,
       shardCount: shards.length,
       expectedLifetimeSeconds: this.expectedLifetimeSeconds() ?? 0,
+      oldestSegmentAgeSeconds: Math.max(0, ...this.oldestSegmentAgesSeconds()),
       quarantined: [...this.quarantined],
       totals: Object.fromEntries(SHARD_STATS.map((name) => [name, total(name)])) as ShardStatsSnapshot,
       shards: snapshots,
     };
+  }
+
+  /** Of each shard, in their order. */
+  histograms(): Record<ShardHistogramName, readonly HistogramSnapshot[]> {
+    const ofShards = (name: ShardHistogramName) => this.parts.shards.map(({ stats }) => stats.histogram(name));
+    return { syncDurationSeconds: ofShards("syncDurationSeconds"), groupPuts: ofShards("groupPuts") };
   }
 
   /** Seals and syncs every shard, ends the workers, lets go of the directory. */
@@ -154,12 +176,18 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
    * the share of the budget that is still free.
    */
   private expectedLifetimeSeconds(): number | undefined {
-    const { shards, sizes, ledger, clock } = this.parts;
-    const ages = shards
+    const { sizes, ledger } = this.parts;
+    const ages = this.oldestSegmentAgesSeconds();
+    if (ages.length === 0 || ledger.bytesUsed === 0) return undefined;
+    return Math.max(...ages) * Math.max(1, sizes.retireAboveBytes / ledger.bytesUsed);
+  }
+
+  /** Of the shards that have a segment. */
+  private oldestSegmentAgesSeconds(): number[] {
+    const { shards, clock } = this.parts;
+    return shards
       .map(({ stats }) => stats.get("oldestSegmentCreatedAtMs"))
       .filter((createdAtMs) => createdAtMs > 0)
       .map((createdAtMs) => Math.max(0, clock.wallMs() - createdAtMs) / 1000);
-    if (ages.length === 0 || ledger.bytesUsed === 0) return undefined;
-    return Math.max(...ages) * Math.max(1, sizes.retireAboveBytes / ledger.bytesUsed);
   }
 }

@@ -89,6 +89,9 @@ test("/metrics and /status tell of all listeners, whichever answers, and what th
     expect(await metric(server, written)).toBe(CONNECTIONS);
     expect(await metric(server, "kura_ready")).toBe(1);
     expect(await metric(server, "kura_engine_entries")).toBe(1);
+    expect(await metric(server, 'kura_engine_shard_calls_in_flight{shard="0"}')).toBe(0);
+    for (const listener of [0, 1])
+      expect(await metric(server, `kura_listener_active_seconds_total{listener="${listener}"}`)).toBeGreaterThan(0);
     expect(await metric(server, 'kura_connections_accepted_total{protocol="http2"}')).toBe(CONNECTIONS);
     const { text } = await getText(server, "/status");
     const status = JSON.parse(text) as { connections: number; engine: { entries: number; stagingMemoryBytes: number } };

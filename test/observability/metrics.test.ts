@@ -53,6 +53,41 @@ describe("Metrics", () => {
     expect(text).toContain('kura_engine_shard_syncs_done{shard="1"} 5');
   });
 
+  it("counts calls that were shed, from the first scrape on", async () => {
+    const metrics = new Metrics();
+    const calls = createCallMetrics(metrics);
+    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc"} 0');
+    for (const code of [8, 8, 5]) {
+      calls.started("/a.B/C");
+      calls.finished("/a.B/C", code, 1);
+    }
+    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc"} 2');
+  });
+
+  it("shows histograms that the engine keeps, as they are at each scrape", async () => {
+    const metrics = new Metrics();
+    metrics.setEngineHistograms({ groupPuts: [{ bounds: [1, 2], counts: [9, 9, 9], sum: 99 }] });
+    metrics.setEngineHistograms({
+      groupPuts: [
+        { bounds: [1, 2], counts: [3, 4, 5], sum: 30.5 },
+        { bounds: [1, 2], counts: [0, 1, 0], sum: 2 },
+      ],
+    });
+    const text = await metrics.scrape();
+    expect(text).toContain("# TYPE kura_engine_shard_group_puts histogram");
+    for (const line of [
+      'kura_engine_shard_group_puts_bucket{le="1",shard="0"} 3',
+      'kura_engine_shard_group_puts_bucket{le="2",shard="0"} 7',
+      'kura_engine_shard_group_puts_bucket{le="+Inf",shard="0"} 12',
+      'kura_engine_shard_group_puts_sum{shard="0"} 30.5',
+      'kura_engine_shard_group_puts_count{shard="0"} 12',
+      'kura_engine_shard_group_puts_bucket{le="2",shard="1"} 1',
+    ]) {
+      expect(text).toContain(`${line}\n`);
+    }
+    expect(text).not.toContain(" 99");
+  });
+
   it("keeps two servers in one process apart", async () => {
     const [one, other] = [new Metrics(), new Metrics()];
     one.countLookups("ac", "hit", 1);

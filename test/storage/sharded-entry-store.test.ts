@@ -142,6 +142,22 @@ describe("a restart", () => {
     expect(store.stats().entries).toBe(contents.length + newest.size);
   });
 
+  test("tells how many uploads each group commit had, how long each sync took, and how old the oldest segment is", async () => {
+    await open({ shardCount: 2, segmentBytesMax: MIB });
+    await putAll(randomContents(random, [10, 5000, 400_000, 2 * MIB, ...Array<number>(20).fill(1000)]));
+    const { totals, oldestSegmentAgeSeconds, uploadsWaiting } = store.stats();
+    const { groupPuts, syncDurationSeconds } = store.histograms();
+    const countOf = ({ counts }: { counts: readonly number[] }) => counts.reduce((sum, count) => sum + count, 0);
+    const total = (amounts: readonly number[]) => amounts.reduce((sum, amount) => sum + amount, 0);
+    expect(total(groupPuts.map(countOf))).toBe(totals.groups);
+    expect(total(groupPuts.map(({ sum }) => sum))).toBe(totals.groupedPuts);
+    expect(total(syncDurationSeconds.map(countOf))).toBe(totals.syncs);
+    expect(total(syncDurationSeconds.map(({ sum }) => sum))).toBeCloseTo(totals.syncSecondsTotal);
+    expect(Math.min(totals.groups, totals.syncs)).toBeGreaterThan(0);
+    expect(oldestSegmentAgeSeconds).toBeGreaterThan(0);
+    expect(uploadsWaiting).toBe(0);
+  });
+
   test("removes what a crash left in staging", async () => {
     mkdirSync(join(directory.path, "staging"), { recursive: true });
     for (const name of ["000000000001.tmp", "anything else"]) {

@@ -13,6 +13,10 @@ export class MemoryEngine extends MemoryEntryStore implements Engine {
     return { stagedBytes: this.stagedBytes, shards: [{ syncs: 1 }, { syncs: 2 }] };
   }
 
+  histograms(): ReturnType<Engine["histograms"]> {
+    return { groupPuts: [{ bounds: [1], counts: [2, 0], sum: 2 }] };
+  }
+
   attachListener(): never {
     throw new Error("what is in the memory of one thread cannot be served by another");
   }

@@ -77,6 +77,11 @@ export class ListenerStore extends ShardedEntryStore implements Disposable {
     return this.parts.hotRecords.bytes;
   }
 
+  /** What this thread adds to the figures of each shard. */
+  get shardFigures(): readonly { readonly callsInFlight: number }[] {
+    return this.followed.map(({ callsInFlight }) => ({ callsInFlight }));
+  }
+
   /** Lets go of every file and of the shards; uploads that are left get `unavailable`. */
   [Symbol.dispose](): void {
     this.closed = true;

@@ -71,7 +71,7 @@ function* attempt(
   path: string,
   sequence: number,
 ): Generator<undefined, PutOutcome> {
-  const { fileSystem, index, stats } = context;
+  const { fileSystem, index, stats, clock } = context;
   const words = keyWords(request.key);
   const isPresent = (): boolean => request.contentAddressed && index.find(words, request.space) !== undefined;
   if (isPresent()) return { status: "present" };
@@ -96,8 +96,9 @@ function* attempt(
     // what is appended after it must come to lie in a later segment.
     if (!request.contentAddressed) segments.seal();
     const location = frame(context, fd, request, sequence, checksums);
+    const syncStartMs = clock.monotonicMs();
     fileSystem.syncData(fd);
-    stats.add("syncs");
+    stats.countSync((clock.monotonicMs() - syncStartMs) / 1000);
     moveDurably(context, path, location.segmentId);
     segments.hold(location.segmentId, {
       nonce: location.nonce,

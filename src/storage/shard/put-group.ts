@@ -221,6 +221,7 @@ export class PutGroup {
     }
     stats.add("groups");
     stats.add("groupedPuts", this.requests.length);
+    stats.observe("groupPuts", this.requests.length);
   }
 
   /** The outcome of one request, with its staging file removed and its unused reservation given back. */

@@ -228,8 +228,7 @@ export class ShardSegments {
     }
     this.unsynced = [];
     this.syncFailuresInARow = 0;
-    stats.add("syncs");
-    stats.add("syncSecondsTotal", (clock.monotonicMs() - startMs) / 1000);
+    stats.countSync((clock.monotonicMs() - startMs) / 1000);
   }
 
   /**

@@ -2,6 +2,7 @@ import { Piscina } from "piscina";
 import { CacheError } from "../cache/cache-error.ts";
 import type { ScanRequest, ScanResult } from "../cache/chunking/content-scan.ts";
 import type { ContentScanner } from "../cache/chunking/content-scanner.ts";
+import { Places } from "../cache/places.ts";
 import type { ScanMethodName, ScanMethods } from "./scan-protocol.ts";
 
 const SCAN_WORKER_URL = new URL("../../workers/scan-worker.ts", import.meta.url);
@@ -25,8 +26,7 @@ export class ScannerPool implements ContentScanner, AsyncDisposable {
     recordTiming: false,
     env: {},
   });
-  readonly #waiting: (() => void)[] = [];
-  #scansRunning = 0;
+  readonly #places = new Places("blobs are being split or spliced", SCANS_MAX, WAITING_MAX);
   #scansBegun = 0;
 
   async scan(
@@ -34,7 +34,7 @@ export class ScannerPool implements ContentScanner, AsyncDisposable {
     request: ScanRequest,
     signal: AbortSignal = NEVER,
   ): Promise<ScanResult> {
-    await this.#enter();
+    using _place = await this.#places.take();
     const scanId = ++this.#scansBegun;
     try {
       await this.#call("begin", { scanId, scan: request });
@@ -47,8 +47,6 @@ export class ScannerPool implements ContentScanner, AsyncDisposable {
       // Where the thread has died there is nothing left of the scan.
       await this.#call("abandon", { scanId }).catch(() => undefined);
       throw error;
-    } finally {
-      this.#leave();
     }
   }
 
@@ -62,24 +60,6 @@ export class ScannerPool implements ContentScanner, AsyncDisposable {
     transferList: ArrayBuffer[] = [],
   ): Promise<ScanMethods[M]["response"]> {
     return this.#pool.run({ method, request }, { transferList }) as Promise<ScanMethods[M]["response"]>;
-  }
-
-  async #enter(): Promise<void> {
-    if (this.#scansRunning < SCANS_MAX) {
-      this.#scansRunning += 1;
-      return;
-    }
-    if (this.#waiting.length >= WAITING_MAX) {
-      throw new CacheError("resource_exhausted", "too many blobs are being split or spliced", { retryAfterMs: 1000 });
-    }
-    await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  /** Hands its place to the next one, if there is one. */
-  #leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#scansRunning -= 1;
-    else next();
   }
 }
 

@@ -1,0 +1,40 @@
+import { CacheError } from "./cache-error.ts";
+
+/** A bounded number of places for work that takes memory or a thread, and a bounded queue for them. */
+export class Places {
+  readonly #waitingMax: number;
+  readonly #what: string;
+  readonly #waiting: (() => void)[] = [];
+  #free: number;
+
+  /** @param what The work, in the plural, for whoever is refused. */
+  constructor(what: string, placeCount: number, waitingMax: number) {
+    this.#what = what;
+    this.#free = placeCount;
+    this.#waitingMax = waitingMax;
+  }
+
+  /**
+   * Waits for a place. @returns what gives it back, to be disposed of once.
+   * @throws {CacheError} resource_exhausted where too many wait.
+   */
+  async take(): Promise<Disposable> {
+    if (this.#free > 0) this.#free -= 1;
+    else await this.#wait();
+    return { [Symbol.dispose]: () => this.#giveBack() };
+  }
+
+  #wait(): Promise<void> {
+    if (this.#waiting.length >= this.#waitingMax) {
+      throw new CacheError("resource_exhausted", `too many ${this.#what} at once`, { retryAfterMs: 1000 });
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** To the next in the queue, if there is one. */
+  #giveBack(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
+  }
+}

@@ -1,5 +1,6 @@
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
+import type { Encoding } from "./encoding.ts";
 import type { ByteRange, DetachedEntry, EntryContent, StagedEntry } from "./entry-store.ts";
 
 /** Content of a blob being read; see {@link EntryContent} for who closes it. */
@@ -13,6 +14,8 @@ export type DetachedBlob = DetachedEntry;
 export interface BlobPut {
   readonly digest: Digest;
   readonly bytes: Uint8Array;
+  /** Of the bytes, default identity. */
+  readonly encoding?: Encoding;
 }
 
 /**
@@ -31,11 +34,15 @@ export interface BlobStore {
   findMissing(digests: DigestList): Promise<number[]>;
   /**
    * @returns undefined for a miss. No promise where nothing has to be waited for.
+   * @param accept What the reader can decode besides identity: a whole blob that is stored so is given so.
    * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
    */
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined;
-  /** Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`. */
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob;
+  get(digest: Digest, range?: ByteRange, accept?: Encoding): Promise<BlobContent | undefined> | BlobContent | undefined;
+  /**
+   * Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`.
+   * @param encoding Of the bytes that will be written, default identity.
+   */
+  stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob;
   /** Goes on with an upload of this blob that was detached, here or in another thread. */
   attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob>;
   /** Stores a small blob in one step. @throws {CacheError} invalid_argument where hash or size differ. */

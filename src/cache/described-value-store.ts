@@ -96,6 +96,7 @@ function decodeDescription(head: Buffer): Description | undefined {
 /** The rest of a content whose beginning was read. */
 class ContentBehindHead implements EntryContent {
   readonly sizeBytes: number;
+  readonly encoding = "identity";
   readonly #stored: EntryContent;
   readonly #pieces: AsyncIterator<Uint8Array>;
   readonly #first: Uint8Array;

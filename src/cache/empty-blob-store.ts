@@ -2,8 +2,10 @@ import type { BlobContent, BlobPut, BlobStore, DetachedBlob, StagedBlob } from "
 import { CacheError } from "./cache-error.ts";
 import type { DigestList } from "./digest-list.ts";
 import { type Digest, isEmptyDigest } from "./digest.ts";
+import { encodedBytesMax, type Encoding } from "./encoding.ts";
 import { casKey } from "./entry-key.ts";
 import type { ByteRange } from "./entry-store.ts";
+import { decodeZstd } from "./zstd/zstd-decoder.ts";
 
 /**
  * The empty blob is always present, for every digest function, and is never read nor stored: clients read it
@@ -29,20 +31,28 @@ export class EmptyBlobStore implements BlobStore {
     return missing.filter((position) => digests.sizes[position] !== 0);
   }
 
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
-    if (!isEmptyDigest(digest)) return this.#inner.get(digest, range);
+  get(
+    digest: Digest,
+    range?: ByteRange,
+    accept?: Encoding,
+  ): Promise<BlobContent | undefined> | BlobContent | undefined {
+    if (!isEmptyDigest(digest)) return this.#inner.get(digest, range, accept);
     if (range !== undefined && range.offset !== 0) {
       throw new CacheError("out_of_range", `offset: expected 0 for the empty blob, got ${range.offset}`);
     }
     return EMPTY_CONTENT;
   }
 
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
-    return isEmptyDigest(digest) ? new EmptyStagedBlob(digest) : this.#inner.stage(digest, signal);
+  stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob {
+    return isEmptyDigest(digest) ? new EmptyStagedBlob(digest, encoding) : this.#inner.stage(digest, signal, encoding);
   }
 
   async attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
-    return isEmptyDigest(digest) ? new EmptyStagedBlob(digest) : this.#inner.attach(digest, detached);
+    if (!isEmptyDigest(digest)) return this.#inner.attach(digest, detached);
+    const encoded = detached.state as Uint8Array;
+    const staged = new EmptyStagedBlob(digest, encoded.length > 0 ? "zstd" : "identity");
+    staged.write(encoded);
+    return staged;
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -52,13 +62,22 @@ export class EmptyBlobStore implements BlobStore {
 
   async putAll(puts: readonly BlobPut[]): Promise<unknown[]> {
     if (!puts.some(({ digest }) => isEmptyDigest(digest))) return this.#inner.putAll(puts);
-    const settled = await Promise.allSettled(puts.map(({ digest, bytes }) => this.put(digest, bytes)));
-    return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
+    const storing = await this.#inner.putAll(puts.filter(({ digest }) => !isEmptyDigest(digest)));
+    const failures = storing.values();
+    return puts.map(({ digest, bytes, encoding }) => {
+      if (!isEmptyDigest(digest)) return failures.next().value;
+      try {
+        return checkNothing(bytes, encoding);
+      } catch (error) {
+        return error;
+      }
+    });
   }
 }
 
 const EMPTY_CONTENT: BlobContent = {
   sizeBytes: 0,
+  encoding: "identity",
   bytes: () => new Uint8Array(0),
   close: () => undefined,
   async *[Symbol.asyncIterator]() {},
@@ -69,18 +88,34 @@ function refuseBytes(bytes: Uint8Array): void {
   throw new CacheError("invalid_argument", `data: expected 0 bytes for the empty blob, got ${bytes.length}`);
 }
 
+/** @throws {CacheError} invalid_argument where the bytes are more than nothing, encoded as they say. */
+function checkNothing(bytes: Uint8Array, encoding: Encoding = "identity"): void {
+  if (encoding === "zstd") decodeZstd([bytes], 0);
+  else refuseBytes(bytes);
+}
+
 /** Holds nothing, so that `commit` and `discard` have nothing to do but to end the upload. */
 class EmptyStagedBlob implements StagedBlob {
   readonly key: StagedBlob["key"];
-  readonly bytesStaged = 0;
+  readonly #encoding: Encoding;
+  /** What nothing is encoded as. */
+  #encoded = Buffer.alloc(0);
   #isEnded = false;
 
-  constructor(digest: Digest) {
+  constructor(digest: Digest, encoding: Encoding = "identity") {
     this.key = casKey(digest);
+    this.#encoding = encoding;
+  }
+
+  get bytesStaged(): number {
+    return this.#encoded.length;
   }
 
   write(chunk: Uint8Array): void {
-    refuseBytes(chunk);
+    if (this.#encoding === "identity") return refuseBytes(chunk);
+    if (this.bytesStaged + chunk.length > encodedBytesMax(0))
+      throw new CacheError("invalid_argument", "data: too long");
+    this.#encoded = Buffer.concat([this.#encoded, chunk]);
   }
 
   tryWrite(chunk: Uint8Array): boolean {
@@ -90,6 +125,7 @@ class EmptyStagedBlob implements StagedBlob {
   async commit(): Promise<void> {
     if (this.#isEnded) throw new CacheError("internal", "commit after the upload has ended");
     this.#isEnded = true;
+    checkNothing(this.#encoded, this.#encoding);
   }
 
   /** Nothing is held. */
@@ -97,7 +133,7 @@ class EmptyStagedBlob implements StagedBlob {
 
   async detach(): Promise<DetachedBlob> {
     this.#isEnded = true;
-    return { bytesStaged: 0, state: undefined };
+    return { bytesStaged: this.bytesStaged, state: this.#encoded };
   }
 
   async discard(): Promise<void> {

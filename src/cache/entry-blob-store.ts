@@ -1,8 +1,9 @@
 import type { BlobContent, BlobPut, BlobStore, DetachedBlob, StagedBlob } from "./blob-store.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
+import type { Encoding } from "./encoding.ts";
 import { casKey, casSpace } from "./entry-key.ts";
-import type { ByteRange, EntryStore } from "./entry-store.ts";
+import type { ByteRange, EntryStore, StageOptions } from "./entry-store.ts";
 import { KEY_WORDS } from "./key-words.ts";
 import { nextTurn } from "./turns.ts";
 
@@ -43,12 +44,17 @@ export class EntryBlobStore implements BlobStore {
     return missing;
   }
 
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
-    return this.#entries.get(casKey(digest), range);
+  get(
+    digest: Digest,
+    range?: ByteRange,
+    accept?: Encoding,
+  ): Promise<BlobContent | undefined> | BlobContent | undefined {
+    return this.#entries.get(casKey(digest), range, accept);
   }
 
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
-    return this.#entries.stage(casKey(digest), signal === undefined ? {} : { signal });
+  stage(digest: Digest, signal?: AbortSignal, encoding: Encoding = "identity"): Promise<StagedBlob> | StagedBlob {
+    const options: StageOptions = signal === undefined ? { encoding } : { encoding, signal };
+    return this.#entries.stage(casKey(digest), options);
   }
 
   attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
@@ -60,6 +66,6 @@ export class EntryBlobStore implements BlobStore {
   }
 
   putAll(puts: readonly BlobPut[]): Promise<unknown[]> {
-    return this.#entries.putAll(puts.map(({ digest, bytes }) => ({ key: casKey(digest), bytes })));
+    return this.#entries.putAll(puts.map(({ digest, ...put }) => ({ key: casKey(digest), ...put })));
   }
 }

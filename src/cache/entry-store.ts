@@ -1,3 +1,4 @@
+import type { Encoding } from "./encoding.ts";
 import type { EntryKey } from "./entry-key.ts";
 
 /** Which part of an entry to read, in bytes of the value. */
@@ -22,6 +23,8 @@ export interface LentPiece {
 export interface EntryContent extends AsyncIterable<Uint8Array> {
   /** Size of the whole value, whatever range was asked for. */
   readonly sizeBytes: number;
+  /** How what it gives is encoded: as it is, unless the reader has said that it accepts more and the range is the whole. */
+  readonly encoding: Encoding;
   /** The whole range at once; for small values. Without a promise where it is in memory. It must not be changed. */
   bytes(): Promise<Uint8Array> | Uint8Array;
   /** Like iterating, for those who know when they are done with each piece. Not every content offers it. */
@@ -39,12 +42,12 @@ export interface DetachedEntry {
 /** An upload in progress. It has one owner at a time (I5) and ends in exactly one of `commit` and `discard`. */
 export interface StagedEntry {
   readonly key: EntryKey;
-  /** Bytes taken so far. */
+  /** Bytes taken so far, as they came: of an encoded upload, encoded ones. */
   readonly bytesStaged: number;
   /**
    * Takes a copy of `chunk`, which the caller may reuse once this has returned or its promise is settled.
-   * @throws {CacheError} invalid_argument at the first byte past the key's size; resource_exhausted or storage_full
-   * where staging is full.
+   * @throws {CacheError} invalid_argument at the first byte past the key's size, or past what an encoding of so many
+   * bytes can take; resource_exhausted or storage_full where staging is full.
    */
   write(chunk: Uint8Array): Promise<void> | void;
   /**
@@ -55,7 +58,7 @@ export interface StagedEntry {
   /**
    * Hands the bytes over to the engine and resolves once the entry is visible and, at durability `commit`, on disk.
    * Whether it resolves or throws, nothing stays staged.
-   * @throws {CacheError} invalid_argument where size or hash differ from the key.
+   * @throws {CacheError} invalid_argument where size or hash, of what the bytes decode to, differ from the key.
    */
   commit(): Promise<void>;
   /**
@@ -75,6 +78,8 @@ export interface StagedEntry {
 export interface StageOptions {
   /** Size of the value where it is known in advance and the key does not fix it. */
   readonly sizeBytes?: number;
+  /** Of the bytes that will be written, default identity. Others are for content-addressed keys. */
+  readonly encoding?: Encoding;
   readonly signal?: AbortSignal;
 }
 
@@ -82,6 +87,8 @@ export interface StageOptions {
 export interface EntryPut {
   readonly key: EntryKey;
   readonly bytes: Uint8Array;
+  /** Of the bytes, default identity. Others are for content-addressed keys. */
+  readonly encoding?: Encoding;
 }
 
 /** The interface of an engine: entries under keys, whole or absent. */
@@ -93,9 +100,14 @@ export interface EntryStore {
   /**
    * @returns undefined for a miss, which includes an entry whose bytes fail their checksum (I6). No promise where
    * nothing has to be waited for.
+   * @param accept What the reader can decode besides identity: where the whole value is stored so, it is given so.
    * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
    */
-  get(key: EntryKey, range?: ByteRange): Promise<EntryContent | undefined> | EntryContent | undefined;
+  get(
+    key: EntryKey,
+    range?: ByteRange,
+    accept?: Encoding,
+  ): Promise<EntryContent | undefined> | EntryContent | undefined;
   /**
    * Starts an upload. Waits a bounded time for staging room.
    * @throws {CacheError} resource_exhausted when there was none.

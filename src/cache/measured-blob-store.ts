@@ -2,6 +2,7 @@ import type { BlobContent, BlobPut, BlobStore, DetachedBlob, StagedBlob } from "
 import type { CacheMeter } from "./cache-meter.ts";
 import type { DigestList } from "./digest-list.ts";
 import type { Digest } from "./digest.ts";
+import type { Encoding } from "./encoding.ts";
 import type { ByteRange } from "./entry-store.ts";
 import { MeasuredStagedEntry } from "./measured-staged-entry.ts";
 
@@ -31,15 +32,19 @@ export class MeasuredBlobStore implements BlobStore {
     return missing;
   }
 
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
-    const getting = this.#inner.get(digest, range);
+  get(
+    digest: Digest,
+    range?: ByteRange,
+    accept?: Encoding,
+  ): Promise<BlobContent | undefined> | BlobContent | undefined {
+    const getting = this.#inner.get(digest, range, accept);
     return getting instanceof Promise
       ? getting.then((content) => this.#counted(content, range))
       : this.#counted(getting, range);
   }
 
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
-    const staging = this.#inner.stage(digest, signal);
+  stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob {
+    const staging = this.#inner.stage(digest, signal, encoding);
     return staging instanceof Promise ? staging.then((staged) => this.#measured(staged)) : this.#measured(staging);
   }
 
@@ -61,7 +66,9 @@ export class MeasuredBlobStore implements BlobStore {
   }
 
   #measured(staged: StagedBlob): StagedBlob {
-    return new MeasuredStagedEntry(staged, (bytes) => this.#meter.countBytes("cas", "written", bytes));
+    return new MeasuredStagedEntry(staged, (bytes) =>
+      this.#meter.countBytes("cas", "written", staged.key.sizeBytes ?? bytes),
+    );
   }
 
   #counted(content: BlobContent | undefined, range: ByteRange | undefined): BlobContent | undefined {

@@ -4,6 +4,7 @@ import type { Recipe } from "./chunking/recipe-format.ts";
 import type { BlobKey, RecipeStore } from "./chunking/recipe-store.ts";
 import { DigestList } from "./digest-list.ts";
 import { type Digest, digestToString } from "./digest.ts";
+import type { Encoding } from "./encoding.ts";
 import { casKey, casSpace } from "./entry-key.ts";
 import type { ByteRange } from "./entry-store.ts";
 import { KEY_WORDS } from "./key-words.ts";
@@ -54,15 +55,19 @@ export class SplicedBlobStore implements BlobStore {
     return missing;
   }
 
-  get(digest: Digest, range?: ByteRange): Promise<BlobContent | undefined> | BlobContent | undefined {
-    const getting = this.#whole.get(digest, range);
+  get(
+    digest: Digest,
+    range?: ByteRange,
+    accept?: Encoding,
+  ): Promise<BlobContent | undefined> | BlobContent | undefined {
+    const getting = this.#whole.get(digest, range, accept);
     return getting instanceof Promise
       ? getting.then((whole) => whole ?? this.#getSpliced(digest, range))
       : (getting ?? this.#getSpliced(digest, range));
   }
 
-  stage(digest: Digest, signal?: AbortSignal): Promise<StagedBlob> | StagedBlob {
-    return this.#whole.stage(digest, signal);
+  stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob {
+    return this.#whole.stage(digest, signal, encoding);
   }
 
   attach(digest: Digest, detached: DetachedBlob): Promise<StagedBlob> {
@@ -115,6 +120,7 @@ export class SplicedBlobStore implements BlobStore {
 /** Opens one chunk at a time. */
 class SplicedContent implements BlobContent {
   readonly sizeBytes: number;
+  readonly encoding = "identity";
   readonly #blobs: BlobStore;
   readonly #chunks: readonly Digest[];
   readonly #start: number;

@@ -1,6 +1,7 @@
 import { keyBytes } from "../cache/key-words.ts";
 import { CacheError } from "../cache/cache-error.ts";
-import type { EntryKey } from "../cache/entry-key.ts";
+import { type Encoding, encodingNumbered, ENCODINGS } from "../cache/encoding.ts";
+import { type EntryKey, isContentAddressed } from "../cache/entry-key.ts";
 import type {
   ByteRange,
   DetachedEntry,
@@ -10,6 +11,8 @@ import type {
   StagedEntry,
   StageOptions,
 } from "../cache/entry-store.ts";
+import { decodeZstd } from "../cache/zstd/zstd-decoder.ts";
+import { DecodedContent, undecodable } from "../cache/zstd/zstd-streams.ts";
 import type { Clock } from "../clock.ts";
 import type { EngineLogger, EngineSizes } from "./engine-options.ts";
 import { type FileSystem, isPassing } from "./file-system.ts";
@@ -50,6 +53,8 @@ export interface StoreParts {
 }
 
 const WHOLE: ByteRange = { offset: 0 };
+/** Larger values are decoded by other threads: up to here handing over costs more. */
+const DECODED_AT_ONCE_BYTES_MAX = 64 * 1024;
 
 /** A location that moved while it was being opened is looked up again, this often at the most. */
 const LOOKUP_ATTEMPTS = 4;
@@ -89,14 +94,18 @@ export abstract class ShardedEntryStore implements EntryStore {
     return sizeBytes === -1 ? undefined : sizeBytes;
   }
 
-  get(key: EntryKey, range: ByteRange = WHOLE): Promise<EntryContent | undefined> | EntryContent | undefined {
+  get(
+    key: EntryKey,
+    range: ByteRange = WHOLE,
+    accept: Encoding = "identity",
+  ): Promise<EntryContent | undefined> | EntryContent | undefined {
     const found = this.lookUp(key);
     if (found === undefined) return undefined;
     const payload = this.parts.hotRecords.get(this.shardIndexOf(key), found) ?? this.readPromptly(key, found);
-    if (payload === undefined) return this.open(key, range);
+    if (payload === undefined) return this.open(key, range, accept);
     const length = rangeLength(found.sizeBytes, range);
     this.touch(key, found);
-    return new MemoryContent(found.sizeBytes, partOf(payload, range.offset, length));
+    return contentInMemory(found, payload, { offset: range.offset, limit: length }, accept);
   }
 
   /** A small value that is known to be good and expected in the page cache. */
@@ -119,7 +128,7 @@ export abstract class ShardedEntryStore implements EntryStore {
     return payload;
   }
 
-  private async open(key: EntryKey, range: ByteRange): Promise<EntryContent | undefined> {
+  private async open(key: EntryKey, range: ByteRange, accept: Encoding): Promise<EntryContent | undefined> {
     for (let attempt = 0; attempt < LOOKUP_ATTEMPTS; attempt += 1) {
       // The one that the entry is found in: a shard that is started again meanwhile has another.
       const { index } = this.shardOf(key);
@@ -137,11 +146,18 @@ export abstract class ShardedEntryStore implements EntryStore {
         continue;
       }
       this.touch(key, found);
-      const content = this.contentOf(key, index, found, pinned, range.offset, length);
+      const isEncoded = found.encoding !== ENCODINGS.identity;
+      const content = isEncoded
+        ? this.contentOf(key, index, found, pinned, 0, found.storedBytes)
+        : this.contentOf(key, index, found, pinned, range.offset, length);
       if (found.verified || (await content.check(keyBytes(key.words)).catch(() => false))) {
-        return found.storedBytes > this.parts.hotRecords.payloadBytesMax || length < found.sizeBytes
-          ? content
-          : this.warmUp(key, found, content);
+        const given = { offset: range.offset, limit: length };
+        const isWhole = isEncoded || length === found.sizeBytes;
+        if (isWhole && found.storedBytes <= this.parts.hotRecords.payloadBytesMax) {
+          const payload = await this.warmUp(key, found, content);
+          return payload && contentInMemory(found, payload, given, accept);
+        }
+        return isEncoded ? contentFor(content, given, accept) : content;
       }
       content.close();
       this.quarantine(key, found);
@@ -151,7 +167,7 @@ export abstract class ShardedEntryStore implements EntryStore {
   }
 
   /** Reads a small value at once, and keeps it. @returns undefined where it turns out to be damaged. */
-  private async warmUp(key: EntryKey, found: FoundEntry, content: RecordContent): Promise<EntryContent | undefined> {
+  private async warmUp(key: EntryKey, found: FoundEntry, content: RecordContent): Promise<Buffer | undefined> {
     let payload: Buffer;
     try {
       payload = await content.bytes();
@@ -159,22 +175,28 @@ export abstract class ShardedEntryStore implements EntryStore {
       return undefined;
     }
     this.parts.hotRecords.add(this.shardIndexOf(key), found, payload);
-    return new MemoryContent(found.sizeBytes, payload);
+    return payload;
   }
 
   stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> | StagedEntry {
+    const { signal, encoding = "identity" } = options;
     const sizeBytes = key.sizeBytes ?? options.sizeBytes;
-    this.assertStorable(key, sizeBytes);
-    return StagedUpload.start(this.parts.staging, this.shardOf(key), key, sizeBytes, options.signal);
+    this.assertStorable(key, sizeBytes, encoding);
+    return StagedUpload.start(this.parts.staging, this.shardOf(key), key, sizeBytes, signal, encoding);
   }
 
   attach(key: EntryKey, detached: DetachedEntry): Promise<StagedEntry> {
     return StagedUpload.attach(this.parts.staging, this.shardOf(key), key, detached);
   }
 
-  async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
-    this.assertStorable(key, bytes.byteLength);
-    const upload = await this.stage(key, { sizeBytes: bytes.byteLength });
+  put(key: EntryKey, bytes: Uint8Array): Promise<void> {
+    return this.putOne({ key, bytes });
+  }
+
+  private async putOne(put: EntryPut): Promise<void> {
+    const { key, bytes, encoding = "identity" } = put;
+    this.assertPut(put);
+    const upload = await this.stage(key, encoding === "identity" ? { sizeBytes: bytes.byteLength } : { encoding });
     try {
       await upload.write(bytes);
     } catch (error) {
@@ -187,10 +209,10 @@ export abstract class ShardedEntryStore implements EntryStore {
   async putAll(puts: readonly EntryPut[]): Promise<unknown[]> {
     const failures: unknown[] = puts.map(() => undefined);
     const positionsOfShard = this.parts.shards.map((): number[] => []);
-    for (const [position, { key, bytes }] of puts.entries()) {
+    for (const [position, put] of puts.entries()) {
       try {
-        this.assertStorable(key, bytes.byteLength);
-        positionsOfShard[shardOfKey(key.words, positionsOfShard.length)]!.push(position);
+        this.assertPut(put);
+        positionsOfShard[shardOfKey(put.key.words, positionsOfShard.length)]!.push(position);
       } catch (error) {
         failures[position] = error;
       }
@@ -209,14 +231,17 @@ export abstract class ShardedEntryStore implements EntryStore {
     const batch = StagedBatch.tryStage(this.parts.staging, shard, puts);
     if (batch !== undefined) return batch.commit();
     // One by one they find room, or wait for it.
-    const settled = await Promise.allSettled(puts.map(({ key, bytes }) => this.put(key, bytes)));
+    const settled = await Promise.allSettled(puts.map((put) => this.putOne(put)));
     return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
   }
 
   private lookUp(key: EntryKey): FoundEntry | undefined {
     const found = this.shardOf(key).index.find(key.words, key.space);
+    if (found === undefined) return undefined;
     // The size is part of a content-addressed key (H19).
-    return found !== undefined && key.sizeBytes !== undefined && found.sizeBytes !== key.sizeBytes ? undefined : found;
+    if (key.sizeBytes !== undefined && found.sizeBytes !== key.sizeBytes) return undefined;
+    // What a later version may have written is not known to this one (H25).
+    return found.encoding <= ENCODINGS.zstd ? found : undefined;
   }
 
   private touch(key: EntryKey, found: FoundEntry): void {
@@ -269,9 +294,16 @@ export abstract class ShardedEntryStore implements EntryStore {
     return shard;
   }
 
+  private assertPut({ key, bytes, encoding = "identity" }: EntryPut): void {
+    this.assertStorable(key, encoding === "identity" ? bytes.byteLength : key.sizeBytes, encoding);
+  }
+
   /** @param sizeBytes of the value, where it is known. */
-  private assertStorable(key: EntryKey, sizeBytes: number | undefined): void {
+  private assertStorable(key: EntryKey, sizeBytes: number | undefined, encoding: Encoding): void {
     this.assertWritable();
+    if (encoding !== "identity" && !isContentAddressed(key)) {
+      throw new CacheError("internal", `an entry of key space ${key.space} cannot be stored as ${encoding}`);
+    }
     if (sizeBytes === undefined) return;
     if (key.sizeBytes !== undefined && key.sizeBytes !== sizeBytes) {
       throw new CacheError("invalid_argument", `size: expected ${key.sizeBytes} bytes, got ${sizeBytes}`);
@@ -286,6 +318,35 @@ export abstract class ShardedEntryStore implements EntryStore {
     const reason = this.readOnlyReason;
     if (reason !== undefined) throw new CacheError("unavailable", `the cache is read-only: ${reason}`);
   }
+}
+
+/** A value whose stored bytes are in memory, as the reader can take it. */
+function contentInMemory(
+  { sizeBytes, encoding }: FoundEntry,
+  payload: Buffer,
+  range: Required<ByteRange>,
+  accept: Encoding,
+): EntryContent {
+  if (encoding === ENCODINGS.identity) {
+    return new MemoryContent(sizeBytes, partOf(payload, range.offset, range.limit));
+  }
+  const stored = new MemoryContent(sizeBytes, payload, encodingNumbered(encoding));
+  if (sizeBytes > DECODED_AT_ONCE_BYTES_MAX || isGivenAsStored(stored, range, accept)) {
+    return contentFor(stored, range, accept);
+  }
+  try {
+    return new MemoryContent(sizeBytes, partOf(decodeZstd([payload], sizeBytes), range.offset, range.limit));
+  } catch (error) {
+    throw undecodable(error);
+  }
+}
+
+function contentFor(stored: EntryContent, range: Required<ByteRange>, accept: Encoding): EntryContent {
+  return isGivenAsStored(stored, range, accept) ? stored : new DecodedContent(stored, range);
+}
+
+function isGivenAsStored({ encoding, sizeBytes }: EntryContent, range: Required<ByteRange>, accept: Encoding): boolean {
+  return encoding === accept && range.limit === sizeBytes;
 }
 
 function partOf(payload: Buffer, offset: number, length: number): Buffer {

@@ -1,9 +1,13 @@
+import { zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BlobStore } from "../../src/cache/blob-store.ts";
 import { CacheError } from "../../src/cache/cache-error.ts";
+import type { Encoding } from "../../src/cache/encoding.ts";
+import { decodeZstd } from "../../src/cache/zstd/zstd-decoder.ts";
 import { type CasContent, EDGE_SIZES, collect, randomContent, randomContents } from "../support/cas-content.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
+import { SKIPPABLE_FRAME, textContent } from "../support/zstd-data.ts";
 import { expectCode, expectSameBytes } from "./entry-store-contract.ts";
 import { missingDigests } from "../support/missing-digests.ts";
 
@@ -135,6 +139,133 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
       expect(await store.putAll([])).toEqual([]);
     });
 
+    describe("encoded as zstd", () => {
+      const zstd = "zstd";
+
+      test.each([...EDGE_SIZES, 9 * 1024 * 1024])(
+        "a blob of %i bytes is given as it was uploaded, or as it is",
+        async (sizeBytes) => {
+          const compressible = textContent(random, sizeBytes);
+          const incompressible = randomContent(random, sizeBytes);
+          for (const content of [compressible, incompressible]) {
+            await upload(store, content, zstdCompressSync(content.bytes), zstd);
+            await expectStored(content);
+            const given = (await store.get(content.digest, undefined, zstd))!;
+            expect(given.sizeBytes).toBe(sizeBytes);
+            const bytes = Buffer.from(await given.bytes());
+            expectSameBytes(given.encoding === zstd ? decodeZstd([bytes], sizeBytes) : bytes, content.bytes);
+            expect(given.encoding).toBe(sizeBytes === 0 ? "identity" : zstd);
+            expectSameBytes(await collect((await store.get(content.digest))!), content.bytes);
+          }
+        },
+      );
+
+      test("frames one after another are one blob, and skippable ones are nothing", async () => {
+        const content = textContent(random, 300_000);
+        const frames = [0, 100_000, 200_000].map((at) => zstdCompressSync(content.bytes.subarray(at, at + 100_000)));
+        const data = Buffer.concat([SKIPPABLE_FRAME, ...frames.flatMap((frame) => [frame, SKIPPABLE_FRAME])]);
+        await upload(store, content, data, zstd);
+        await expectStored(content);
+        expectSameBytes(await (await store.get(content.digest, undefined, zstd))?.bytes(), data);
+      });
+
+      test.each([5000, 200_000, 3_000_000])(
+        "a range of %i bytes is counted in bytes of the blob",
+        async (sizeBytes) => {
+          const { digest, bytes, ...content } = textContent(random, sizeBytes);
+          await upload(store, { digest, bytes, ...content }, zstdCompressSync(bytes), zstd);
+          for (const [offset, limit] of [
+            [0, 1],
+            [1, undefined],
+            [Math.floor(sizeBytes / 3), Math.floor(sizeBytes / 3)],
+            [sizeBytes - 1, 100],
+            [sizeBytes, undefined],
+          ] as const) {
+            const range = limit === undefined ? { offset } : { offset, limit };
+            const expected = bytes.subarray(offset, limit === undefined ? undefined : offset + limit);
+            for (const accept of ["identity", zstd] as const) {
+              const part = (await store.get(digest, range, accept))!;
+              expect(part.encoding).toBe("identity");
+              expectSameBytes(await part.bytes(), expected);
+              expectSameBytes(await collect((await store.get(digest, range, accept))!), expected);
+            }
+          }
+          await expectCode("out_of_range", () => store.get(digest, { offset: sizeBytes + 1 }));
+        },
+      );
+
+      test("a reader that accepts zstd is given what is not stored so as it is", async () => {
+        const content = textContent(random, 50_000);
+        await store.put(content.digest, content.bytes);
+        const given = await store.get(content.digest, undefined, zstd);
+        if (given?.encoding === "identity") expectSameBytes(await given.bytes(), content.bytes);
+        else expectSameBytes(decodeZstd([await given!.bytes()], 50_000), content.bytes);
+      });
+
+      test("what is read in part and closed leaves nothing open", async () => {
+        const content = textContent(random, 2_000_000);
+        await upload(store, content, zstdCompressSync(content.bytes), zstd);
+        for await (const piece of (await store.get(content.digest))!) {
+          expectSameBytes(piece, content.bytes.subarray(0, piece.length));
+          break;
+        }
+        (await store.get(content.digest))?.close();
+        await expectStored(content);
+      });
+
+      test("what does not decode to the blob is refused and not kept", async () => {
+        const content = textContent(random, 100_000);
+        const sound = zstdCompressSync(content.bytes);
+        const damaged = Buffer.from(sound);
+        damaged.fill(0xff, 1000, 1100);
+        for (const data of [
+          content.bytes,
+          zstdCompressSync(content.bytes.toReversed()),
+          zstdCompressSync(Buffer.alloc(10_000_000)),
+          zstdCompressSync(content.bytes.subarray(1)),
+          sound.subarray(0, -1),
+          damaged,
+          Buffer.concat([sound, Buffer.from("?")]),
+          Buffer.concat([sound, sound]),
+          SKIPPABLE_FRAME,
+        ]) {
+          await expectCode("invalid_argument", () => upload(store, content, data, zstd));
+          const [failure] = await store.putAll([{ digest: content.digest, bytes: data, encoding: zstd }]);
+          expect((failure as CacheError | undefined)?.code).toBe("invalid_argument");
+          await expectAbsent(content);
+        }
+        await upload(store, content, sound, zstd);
+        await expectStored(content);
+      });
+
+      test("more bytes than any encoding of the size has are refused at once", async () => {
+        const { digest } = randomContent(random, 1000);
+        const staged = await store.stage(digest, undefined, zstd);
+        await expectCode("invalid_argument", async () => staged.write(random.bytes(1000 + 70_000)));
+        await staged.discard();
+      });
+
+      test("putAll stores values of either encoding side by side", async () => {
+        const contents = [0, 1, 100, 5000, 40_000, 100_000].map((sizeBytes) => textContent(random, sizeBytes));
+        const puts = contents.map(({ digest, bytes }, i) =>
+          i % 2 === 0 ? ({ digest, bytes: zstdCompressSync(bytes), encoding: zstd } as const) : { digest, bytes },
+        );
+        expect(await store.putAll(puts)).toEqual(puts.map(() => undefined));
+        for (const content of contents) await expectStored(content);
+      });
+
+      test("I4: uploads of one digest in both encodings at once all succeed", async () => {
+        const content = textContent(random, 100_000);
+        const data = zstdCompressSync(content.bytes);
+        await Promise.all(
+          Array.from({ length: 8 }, (_, i) =>
+            i % 2 === 0 ? upload(store, content) : upload(store, content, data, zstd),
+          ),
+        );
+        await expectStored(content);
+      });
+    });
+
     test("many uploads at once, each read back as soon as it is acknowledged", async () => {
       const sizes = Array.from({ length: RACING_UPLOADS }, () => random.pick(EDGE_SIZES.slice(0, -1)));
       const contents = randomContents(random, sizes);
@@ -154,9 +285,14 @@ export function describeBlobStore(name: string, open: () => Promise<OpenBlobStor
   });
 }
 
-async function upload(store: BlobStore, { digest, bytes }: CasContent): Promise<void> {
-  const staged = await store.stage(digest);
-  for (let offset = 0; offset < bytes.length; offset += 16_384)
-    await staged.write(bytes.subarray(offset, offset + 16_384));
+async function upload(
+  store: BlobStore,
+  { digest, bytes }: CasContent,
+  data: Uint8Array = bytes,
+  encoding?: Encoding,
+): Promise<void> {
+  const staged = await store.stage(digest, undefined, encoding);
+  for (let offset = 0; offset < data.length; offset += 16_384)
+    await staged.write(data.subarray(offset, offset + 16_384));
   await staged.commit();
 }

@@ -1,6 +1,7 @@
 import { keyBytes } from "../../src/cache/key-words.ts";
 import { CacheError } from "../../src/cache/cache-error.ts";
 import { contentHashOf, hashMismatch } from "../../src/cache/content-hash.ts";
+import { encodedBytesMax, type Encoding } from "../../src/cache/encoding.ts";
 import { digestFunctionOfSpace, type EntryKey, isContentAddressed } from "../../src/cache/entry-key.ts";
 import type {
   ByteRange,
@@ -11,12 +12,19 @@ import type {
   StageOptions,
   StagedEntry,
 } from "../../src/cache/entry-store.ts";
+import { decodeZstd } from "../../src/cache/zstd/zstd-decoder.ts";
 
 export interface MemoryEntryStoreOptions {
   /** Size of the chunks in which content is iterated. */
   readonly chunkBytes?: number;
   /** Bytes that may be staged at one time; past it `stage` and `write` throw resource_exhausted. */
   readonly stagingBytesMax?: number;
+}
+
+interface MemoryEntry {
+  readonly bytes: Uint8Array;
+  /** As it was uploaded, where that was encoded. */
+  readonly zstd: Uint8Array | undefined;
 }
 
 function mapKey({ space, words }: EntryKey): string {
@@ -28,7 +36,7 @@ function mapKey({ space, words }: EntryKey): string {
  * was left behind, and `holdCommits` stops time between the hand-over of the bytes and their publication.
  */
 export class MemoryEntryStore implements EntryStore {
-  readonly #entries = new Map<string, Uint8Array>();
+  readonly #entries = new Map<string, MemoryEntry>();
   readonly #chunkBytes: number;
   readonly #stagingBytesMax: number;
   #gate: Promise<void> | undefined;
@@ -67,22 +75,28 @@ export class MemoryEntryStore implements EntryStore {
   }
 
   find(key: EntryKey, options: { renew?: boolean } = {}): number | undefined {
-    const bytes = this.#lookUp(key);
-    if (bytes !== undefined && options.renew === true) this.renewed.push(`${mapKey(key)}/${bytes.length}`);
-    return bytes?.length;
+    const entry = this.#lookUp(key);
+    if (entry !== undefined && options.renew === true) this.renewed.push(`${mapKey(key)}/${entry.bytes.length}`);
+    return entry?.bytes.length;
   }
 
-  async get(key: EntryKey, range: ByteRange = { offset: 0 }): Promise<EntryContent | undefined> {
-    const bytes = this.#lookUp(key);
-    if (bytes === undefined) return undefined;
+  async get(key: EntryKey, range: ByteRange = { offset: 0 }, accept?: Encoding): Promise<EntryContent | undefined> {
+    const entry = this.#lookUp(key);
+    if (entry === undefined) return undefined;
+    const { bytes, zstd } = entry;
     const { offset, limit = bytes.length } = range;
     if (offset < 0 || offset > bytes.length) {
       throw new CacheError("out_of_range", `offset: expected 0 to ${bytes.length}, got ${offset}`);
     }
     this.openContents++;
-    return new MemoryContent(bytes.length, bytes.subarray(offset, offset + limit), this.#chunkBytes, () => {
+    const onClose = (): void => {
       this.openContents--;
-    });
+    };
+    if (zstd !== undefined && accept === "zstd" && offset === 0 && limit >= bytes.length) {
+      return new MemoryContent(bytes.length, zstd, "zstd", this.#chunkBytes, onClose);
+    }
+    const part = bytes.subarray(offset, offset + limit);
+    return new MemoryContent(bytes.length, part, "identity", this.#chunkBytes, onClose);
   }
 
   async stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> {
@@ -90,13 +104,14 @@ export class MemoryEntryStore implements EntryStore {
     this.takeStaging(0);
     this.openStaged++;
     this.stagedEver++;
-    return new MemoryStaged(this, key);
+    return new MemoryStaged(this, key, options.encoding);
   }
 
   async attach(key: EntryKey, { state }: DetachedEntry): Promise<StagedEntry> {
-    const staged = new MemoryStaged(this, key);
+    const { bytes, encoding } = state as { bytes: Uint8Array; encoding: Encoding };
+    const staged = new MemoryStaged(this, key, encoding);
     this.openStaged++;
-    staged.write(state as Uint8Array);
+    staged.write(bytes);
     return staged;
   }
 
@@ -105,14 +120,16 @@ export class MemoryEntryStore implements EntryStore {
   }
 
   async putAll(puts: readonly EntryPut[]): Promise<unknown[]> {
-    const settled = await Promise.allSettled(puts.map(({ key, bytes }) => this.put(key, bytes)));
+    const settled = await Promise.allSettled(
+      puts.map(({ key, bytes, encoding }) => this.publish(key, Uint8Array.from(bytes), encoding)),
+    );
     return settled.map((result) => (result.status === "rejected" ? (result.reason as unknown) : undefined));
   }
 
   /** Where the key fixes the size, another one is another entry. */
-  #lookUp(key: EntryKey): Uint8Array | undefined {
-    const bytes = this.#entries.get(mapKey(key));
-    return bytes !== undefined && bytes.length === (key.sizeBytes ?? bytes.length) ? bytes : undefined;
+  #lookUp(key: EntryKey): MemoryEntry | undefined {
+    const entry = this.#entries.get(mapKey(key));
+    return entry !== undefined && entry.bytes.length === (key.sizeBytes ?? entry.bytes.length) ? entry : undefined;
   }
 
   /** For the staged entries only. */
@@ -125,10 +142,14 @@ export class MemoryEntryStore implements EntryStore {
   }
 
   /** For the staged entries only. */
-  async publish(key: EntryKey, bytes: Uint8Array): Promise<void> {
-    if (isContentAddressed(key)) verify(key, bytes);
+  async publish(key: EntryKey, staged: Uint8Array, encoding: Encoding = "identity"): Promise<void> {
+    const entry: MemoryEntry =
+      encoding === "identity"
+        ? { bytes: staged, zstd: undefined }
+        : { bytes: decodeZstd([staged], key.sizeBytes ?? 0), zstd: staged };
+    if (isContentAddressed(key)) verify(key, entry.bytes);
     await this.#gate;
-    this.#entries.set(mapKey(key), bytes);
+    if (!isContentAddressed(key) || !this.peek(key)) this.#entries.set(mapKey(key), entry);
   }
 }
 
@@ -144,18 +165,20 @@ function verify(key: EntryKey, bytes: Uint8Array): void {
 class MemoryStaged implements StagedEntry {
   readonly key: EntryKey;
   readonly #store: MemoryEntryStore;
+  readonly #encoding: Encoding;
   #chunks: Uint8Array[] = [];
   #isEnded = false;
   bytesStaged = 0;
 
-  constructor(store: MemoryEntryStore, key: EntryKey) {
+  constructor(store: MemoryEntryStore, key: EntryKey, encoding: Encoding = "identity") {
     this.#store = store;
     this.key = key;
+    this.#encoding = encoding;
   }
 
   write(chunk: Uint8Array): void {
     if (this.#isEnded) throw new CacheError("internal", "write after the upload has ended");
-    const { sizeBytes } = this.key;
+    const sizeBytes = this.#encoding === "identity" ? this.key.sizeBytes : encodedBytesMax(this.key.sizeBytes ?? 0);
     if (sizeBytes !== undefined && this.bytesStaged + chunk.length > sizeBytes) {
       throw new CacheError("invalid_argument", `size: expected ${sizeBytes} bytes, got more`);
     }
@@ -177,7 +200,7 @@ class MemoryStaged implements StagedEntry {
     if (this.#isEnded) throw new CacheError("internal", "commit after the upload has ended");
     const bytes = Buffer.concat(this.#chunks);
     this.#end();
-    await this.#store.publish(this.key, bytes);
+    await this.#store.publish(this.key, bytes, this.#encoding);
   }
 
   /** There is nowhere else to put the bytes. */
@@ -185,7 +208,7 @@ class MemoryStaged implements StagedEntry {
 
   async detach(): Promise<DetachedEntry> {
     const { bytesStaged } = this;
-    const state = Buffer.concat(this.#chunks);
+    const state = { bytes: Buffer.concat(this.#chunks), encoding: this.#encoding };
     this.#end();
     return { bytesStaged, state };
   }
@@ -204,13 +227,15 @@ class MemoryStaged implements StagedEntry {
 
 class MemoryContent implements EntryContent {
   readonly sizeBytes: number;
+  readonly encoding: Encoding;
   readonly #range: Uint8Array;
   readonly #chunkBytes: number;
   readonly #onClose: () => void;
   #isClosed = false;
 
-  constructor(sizeBytes: number, range: Uint8Array, chunkBytes: number, onClose: () => void) {
+  constructor(sizeBytes: number, range: Uint8Array, encoding: Encoding, chunkBytes: number, onClose: () => void) {
     this.sizeBytes = sizeBytes;
+    this.encoding = encoding;
     this.#range = range;
     this.#chunkBytes = chunkBytes;
     this.#onClose = onClose;

@@ -1,4 +1,5 @@
 import { CacheError } from "../../cache/cache-error.ts";
+import { type Encoding, encodingNumbered } from "../../cache/encoding.ts";
 import type { EntryContent } from "../../cache/entry-store.ts";
 import { type FileSystem, readFullyAsync } from "../file-system.ts";
 import type { EntryLocation } from "../index/index-layout.ts";
@@ -47,6 +48,11 @@ export class RecordContent implements EntryContent {
     this.options = options;
   }
 
+  /** Of the payload, which is what it gives. */
+  get encoding(): Encoding {
+    return encodingNumbered(this.options.location.encoding) ?? "identity";
+  }
+
   get sizeBytes(): number {
     return this.options.location.sizeBytes;
   }
@@ -63,6 +69,7 @@ export class RecordContent implements EntryContent {
     const record = decodeRecordHeader(header);
     if (record === undefined || !Buffer.from(record.key).equals(key)) return false;
     if (record.space !== location.space || record.storedBytes !== location.storedBytes) return false;
+    if (record.encoding !== location.encoding) return false;
     const trailer = Buffer.alloc(recordTrailerBytes(location.storedBytes));
     const at = location.offset + RECORD_HEADER_BYTES + location.storedBytes;
     if ((await readFullyAsync(fileSystem, pinned.fd, trailer, at)) < trailer.length) return false;

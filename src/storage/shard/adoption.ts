@@ -1,11 +1,9 @@
-import { createContentHash, hashMismatch } from "../../cache/content-hash.ts";
-import { digestFunctionOfSpace } from "../../cache/entry-key.ts";
 import { keyWords } from "../../cache/key-words.ts";
 import { readFully, removeQuietly, writeFully } from "../file-system.ts";
 import { type EntryLocation } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
-  ChunkChecksums,
+  type ChunkChecksums,
   encodeFooter,
   encodeRecordHeader,
   encodeSegmentHeader,
@@ -20,6 +18,7 @@ import { segmentPath } from "../segment/segment-file.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
 import type { ShardSegments } from "./shard-segments.ts";
+import { CHECK_SLICE_BYTES, ValueCheck } from "./value-check.ts";
 import { writeFailure } from "./write-failure.ts";
 
 /** Where the payload starts in a temp file: behind room for both headers, so that the file can become a segment. */
@@ -35,8 +34,6 @@ export function stagingFileBytes(payloadBytes: number): number {
   return ADOPTED_PAYLOAD_OFFSET + payloadBytes;
 }
 
-/** Read, hashed and synced in one go: the other uploads of the shard wait for no more than this. */
-const SLICE_BYTES = 8 * 1024 * 1024;
 /** Hash and checksum find what was just read in the processor's cache. */
 const PIECE_BYTES = 256 * 1024;
 
@@ -56,7 +53,7 @@ export function* adoptFile(
   const outcome = yield* attempt(context, segments, request, source.path, sequence);
   if (outcome.status !== "stored") {
     removeQuietly(context.fileSystem, source.path);
-    context.ledger.release(adoptedFileBytes(request.sizeBytes));
+    context.ledger.release(adoptedFileBytes(request.stagedBytes));
     context.stats.add(outcome.status === "present" ? "presentPuts" : "rejectedPuts");
   } else {
     context.stats.add("adoptedFiles");
@@ -79,12 +76,13 @@ function* attempt(
   try {
     fd = fileSystem.open(path, "update");
     const payloadBytes = fileSystem.sizeOf(fd) - ADOPTED_PAYLOAD_OFFSET;
-    if (payloadBytes !== request.sizeBytes) {
-      return invalid(`size: expected ${request.sizeBytes} bytes, got ${payloadBytes}`);
+    if (payloadBytes !== request.stagedBytes) {
+      return invalid(`size: expected ${request.stagedBytes} bytes, got ${payloadBytes}`);
     }
-    const checksums = new ChunkChecksums();
-    const mismatch = yield* hashInSlices(context, fd, request, checksums);
+    using check = new ValueCheck(request);
+    const mismatch = yield* checkInSlices(context, fd, request, check);
     if (mismatch !== undefined) return invalid(mismatch);
+    const { checksums } = check;
     // Slices of another upload of the same blob may have run in between.
     if (isPresent()) return { status: "present" };
     // Before the file becomes a segment: one that is not in the index would take another's entry at a start.
@@ -104,11 +102,11 @@ function* attempt(
       nonce: location.nonce,
       endOffset: location.endOffset,
       createdAtMs: context.clock.wallMs(),
-      accountedBytes: adoptedFileBytes(request.sizeBytes),
+      accountedBytes: adoptedFileBytes(request.stagedBytes),
       heldSinceSeconds: leaseSeconds(context.clock),
     });
     stats.add("appendedRecords");
-    stats.add("appendedBytes", adoptedFileBytes(request.sizeBytes));
+    stats.add("appendedBytes", adoptedFileBytes(request.stagedBytes));
     // A value that replaces another one takes over its lease.
     index.publish(words, location, { verified: true, lastUseSeconds: known?.lastUseSeconds ?? 0 });
     return { status: "stored" };
@@ -121,28 +119,26 @@ function* attempt(
 }
 
 /** @returns what is wrong with the contents, or undefined. */
-function* hashInSlices(
+function* checkInSlices(
   context: ShardContext,
   fd: number,
   request: PutRequest,
-  checksums: ChunkChecksums,
+  check: ValueCheck,
 ): Generator<undefined, string | undefined> {
-  const contentHash = request.contentAddressed
-    ? createContentHash(digestFunctionOfSpace(request.space), request.sizeBytes)
-    : undefined;
-  const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, request.sizeBytes));
-  for (let at = 0; at < request.sizeBytes; at += buffer.length) {
-    const piece = buffer.subarray(0, Math.min(buffer.length, request.sizeBytes - at));
+  const { stagedBytes } = request;
+  const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, stagedBytes));
+  for (let at = 0; at < stagedBytes; at += buffer.length) {
+    const piece = buffer.subarray(0, Math.min(buffer.length, stagedBytes - at));
     const bytes = readFully(context.fileSystem, fd, piece, ADOPTED_PAYLOAD_OFFSET + at);
-    if (bytes < piece.length) return `size: expected ${request.sizeBytes} bytes, got ${at + bytes}`;
-    contentHash?.update(piece);
-    checksums.update(piece);
+    if (bytes < piece.length) return `size: expected ${stagedBytes} bytes, got ${at + bytes}`;
+    const wrong = yield* check.takeInSlices(piece);
+    if (wrong !== undefined) return wrong;
     const end = at + piece.length;
-    if (end % SLICE_BYTES > 0 && end < request.sizeBytes) continue;
+    if (end % CHECK_SLICE_BYTES > 0 && end < stagedBytes) continue;
     if (context.durability === "commit") context.fileSystem.syncData(fd);
     yield;
   }
-  return contentHash && hashMismatch(request.key, contentHash.digest(), request.sizeBytes);
+  return check.mismatch();
 }
 
 /** Gives the file its name among the segments. Where that cannot be made durable the file is removed again. */
@@ -170,18 +166,18 @@ function frame(
   const segmentId = context.assignment.takeSegmentId();
   const record: PlacedRecord = {
     space: request.space,
-    encoding: 0,
+    encoding: request.encoding,
     sequence,
     writtenAtMs: clock.wallMs(),
     sizeBytes: request.sizeBytes,
-    storedBytes: request.sizeBytes,
+    storedBytes: request.stagedBytes,
     key: request.key,
     offset: SEGMENT_HEADER_BYTES,
   };
   const identity = { version: FORMAT_VERSION, segmentId, shardIndex, shardCount, createdAtMs: clock.wallMs(), nonce };
   writeFully(fileSystem, fd, [encodeSegmentHeader(identity), encodeRecordHeader(record, nonce)], 0);
-  const payloadEnd = ADOPTED_PAYLOAD_OFFSET + request.sizeBytes;
-  const trailer = checksums.trailer(request.sizeBytes);
+  const payloadEnd = ADOPTED_PAYLOAD_OFFSET + request.stagedBytes;
+  const trailer = checksums.trailer(request.stagedBytes);
   writeFully(fileSystem, fd, [trailer, encodeFooter([record], payloadEnd + trailer.length, nonce)], payloadEnd);
   return { ...record, segmentId, nonce, endOffset: payloadEnd + trailer.length };
 }

@@ -5,7 +5,7 @@ import type { IndexBuffers } from "../index/index-layout.ts";
 import { IndexReader } from "../index/index-reader.ts";
 import { PutGatherer } from "./put-gatherer.ts";
 import { CALLS_IN_FLIGHT_MAX, type ShardAccess, ShardDiedError } from "./shard-client.ts";
-import type { PutRequest, ShardListenerMethods, ShardMethods } from "./shard-protocol.ts";
+import { isLongPut, type PutRequest, type ShardListenerMethods, type ShardMethods } from "./shard-protocol.ts";
 import type { ShardStats } from "./shard-stats.ts";
 
 /**
@@ -53,7 +53,7 @@ export class FollowedShard implements ShardAccess {
     }
     this.callsInFlight += 1;
     try {
-      const isSmallPut = method === "put" && !(request as PutRequest).adopt;
+      const isSmallPut = method === "put" && !isLongPut(request as PutRequest);
       return (await (isSmallPut
         ? this.gatherer.put(request as PutRequest, onSent)
         : this.send(method, request, onSent))) as ShardMethods[M]["response"];

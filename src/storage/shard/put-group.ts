@@ -1,9 +1,10 @@
 import { keyWords } from "../../cache/key-words.ts";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
 import { contentHashOf, hashMismatch } from "../../cache/content-hash.ts";
+import { ENCODINGS } from "../../cache/encoding.ts";
 import { digestFunctionOfSpace } from "../../cache/entry-key.ts";
 import { copyBytes } from "../copy-bytes.ts";
-import { readFully, removeQuietly } from "../file-system.ts";
+import { removeQuietly } from "../file-system.ts";
 import { type EntryLocation } from "../index/index-layout.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import {
@@ -15,9 +16,11 @@ import {
   recordFootprintBytes,
   recordTrailerBytes,
 } from "../segment/segment-format.ts";
-import { ADOPTED_PAYLOAD_OFFSET, stagingFileBytes } from "./adoption.ts";
+import { stagingFileBytes } from "./adoption.ts";
+import { readStaged } from "./read-staged.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
+import { type CheckedPuts, checkPieces } from "./value-check.ts";
 import { writeFailure } from "./write-failure.ts";
 import type { ShardSegments } from "./shard-segments.ts";
 
@@ -50,6 +53,7 @@ export class PutGroup {
   private readonly outcomes: (PutOutcome | undefined)[];
   private readonly firstOfKey = new Map<string, number>();
   private readonly takeSequence: () => number;
+  private readonly checkedBefore: CheckedPuts;
   private batch: Verified[] = [];
   private batchBytes = 0;
   /** Keys of this group that the index does not know. */
@@ -63,12 +67,14 @@ export class PutGroup {
     segments: ShardSegments,
     requests: readonly PutRequest[],
     takeSequence: () => number,
+    checkedBefore: CheckedPuts,
   ) {
     this.context = context;
     this.segments = segments;
     this.requests = requests;
     this.outcomes = requests.map(() => undefined);
     this.takeSequence = takeSequence;
+    this.checkedBefore = checkedBefore;
   }
 
   /** @returns one outcome per request, in their order. Staging files are gone and the ledger is settled. */
@@ -120,10 +126,11 @@ export class PutGroup {
       return undefined;
     }
     const bytes = payload.reduce((sum, piece) => sum + piece.byteLength, 0);
-    if (bytes !== request.sizeBytes) {
-      this.fail(position, "invalid_argument", `size: expected ${request.sizeBytes} bytes, got ${bytes}`);
+    if (bytes !== request.stagedBytes) {
+      this.fail(position, "invalid_argument", `size: expected ${request.stagedBytes} bytes, got ${bytes}`);
       return undefined;
     }
+    if (request.encoding !== ENCODINGS.identity) return this.verifyEncoded(position, request, words, payload);
     const checksums = new ChunkChecksums();
     if (!request.contentAddressed) {
       for (const piece of payload) checksums.update(piece);
@@ -139,8 +146,20 @@ export class PutGroup {
     return { position, words, payload, checksums };
   }
 
+  private verifyEncoded(
+    position: number,
+    request: PutRequest,
+    words: Int32Array,
+    payload: readonly Uint8Array[],
+  ): Verified | undefined {
+    const checked = this.checkedBefore.get(request) ?? finish(checkPieces(request, payload));
+    if (typeof checked !== "string") return { position, words, payload, checksums: checked };
+    this.fail(position, "invalid_argument", checked);
+    return undefined;
+  }
+
   private enqueue(verified: Verified, request: PutRequest): void {
-    const bytes = recordBytes(request.sizeBytes);
+    const bytes = recordBytes(request.stagedBytes);
     if (!this.segments.fits(bytes, this.batchBytes)) {
       this.flush();
       if (!this.segments.fits(bytes)) this.attemptSync(() => this.segments.seal());
@@ -187,11 +206,11 @@ export class PutGroup {
     const request = this.requestAt(position);
     return {
       space: request.space,
-      encoding: 0,
+      encoding: request.encoding,
       sequence: this.takeSequence(),
       writtenAtMs: this.context.clock.wallMs(),
       sizeBytes: request.sizeBytes,
-      storedBytes: request.sizeBytes,
+      storedBytes: request.stagedBytes,
       key: request.key,
       offset,
     };
@@ -230,11 +249,11 @@ export class PutGroup {
     const { ledger, stats, fileSystem } = this.context;
     if (request.source.kind === "file") {
       removeQuietly(fileSystem, request.source.path);
-      ledger.release(stagingFileBytes(request.sizeBytes));
+      ledger.release(stagingFileBytes(request.stagedBytes));
     }
     if (outcome.status === "present") stats.add("presentPuts");
     if (outcome.status === "failed") stats.add("rejectedPuts");
-    if (!this.occupying.has(position)) ledger.release(recordFootprintBytes(request.sizeBytes));
+    if (!this.occupying.has(position)) ledger.release(recordFootprintBytes(request.stagedBytes));
     return outcome;
   }
 
@@ -290,32 +309,13 @@ function recordPieces(records: readonly PlacedRecord[], batch: readonly Verified
   return pieces;
 }
 
-/** The staged bytes: views of the slab, or the contents of the temp file. */
-function readStaged(context: ShardContext, request: PutRequest): Uint8Array[] {
-  const { source, sizeBytes } = request;
-  if (source.kind === "slab") {
-    const { slab, slabBlockBytes } = context;
-    let from = source.start;
-    let left = sizeBytes;
-    return source.blocks.map((block) => {
-      const at = block * slabBlockBytes + from;
-      const piece = slab.subarray(at, at + Math.min(slabBlockBytes - from, left));
-      from = 0;
-      left -= piece.byteLength;
-      return piece;
-    });
-  }
-  const { fileSystem } = context;
-  const fd = fileSystem.open(source.path, "read");
-  try {
-    // What the file holds decides, not what the uploader says it wrote (DESIGN 1).
-    const bytes = Buffer.allocUnsafe(Math.max(0, fileSystem.sizeOf(fd) - ADOPTED_PAYLOAD_OFFSET));
-    return [bytes.subarray(0, readFully(fileSystem, fd, bytes, ADOPTED_PAYLOAD_OFFSET))];
-  } finally {
-    fileSystem.close(fd);
-  }
-}
-
 function nameOf({ space, key }: PutRequest): string {
   return `${space}:${Buffer.from(key).toString("latin1")}`;
+}
+
+function finish<T>(job: Generator<undefined, T>): T {
+  for (;;) {
+    const step = job.next();
+    if (step.done === true) return step.value;
+  }
 }

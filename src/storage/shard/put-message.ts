@@ -6,9 +6,9 @@ import type { PutOutcome, PutRequest, StagedSource } from "./shard-protocol.ts";
  * an object for each upload costs more than all that the shard does for a small one; so they are words, one upload
  * behind the other:
  *
- *     0        1          2         3        4        5            6      7..14  15 …
- *     space  content-   size low  size high  start  blocks, or   paths'  key    the numbers of the blocks
- *            addressed                              -1: a file   index
+ *     0        1          2         3        4        5            6      7         8          9         10..17  18 …
+ *     space  content-   size low  size high  start  blocks, or   paths'  encoding  staged    staged    key     the numbers
+ *            addressed                              -1: a file   index             low       high              of the blocks
  */
 export interface PutMessage {
   readonly words: Int32Array;
@@ -23,23 +23,27 @@ export interface OutcomeMessage {
 
 type PutFailure = Extract<PutOutcome, { status: "failed" }>;
 
-const FIXED_WORDS = 7 + KEY_WORDS;
+const KEY_AT = 10;
+const FIXED_WORDS = KEY_AT + KEY_WORDS;
 const FILE = -1;
 const UINT32 = 2 ** 32;
 
-/** @param requests none of which is to be adopted. */
+/** @param requests none of which is a long one. */
 export function encodePuts(requests: readonly PutRequest[]): PutMessage {
   let wordCount = 0;
   for (const { source } of requests) wordCount += FIXED_WORDS + (source.kind === "slab" ? source.blocks.length : 0);
   const words = new Int32Array(wordCount);
   const paths: string[] = [];
   let at = 0;
-  for (const { space, key, contentAddressed, sizeBytes, source } of requests) {
+  for (const { space, key, contentAddressed, encoding, sizeBytes, stagedBytes, source } of requests) {
     words[at] = space;
     words[at + 1] = contentAddressed ? 1 : 0;
     words[at + 2] = sizeBytes % UINT32;
     words[at + 3] = Math.floor(sizeBytes / UINT32);
-    words.set(keyWords(key), at + 7);
+    words[at + 7] = encoding;
+    words[at + 8] = stagedBytes % UINT32;
+    words[at + 9] = Math.floor(stagedBytes / UINT32);
+    words.set(keyWords(key), at + KEY_AT);
     if (source.kind === "slab") {
       words[at + 4] = source.start;
       words[at + 5] = source.blocks.length;
@@ -65,15 +69,21 @@ export function decodePuts({ words, paths }: PutMessage): PutRequest[] {
         : { kind: "slab", blocks: Array.from(words.subarray(at + FIXED_WORDS, end)), start: words[at + 4] ?? 0 };
     requests.push({
       space: words[at] ?? 0,
-      key: keyBytes(words.subarray(at + 7, at + FIXED_WORDS)),
+      key: keyBytes(words.subarray(at + KEY_AT, at + FIXED_WORDS)),
       contentAddressed: words[at + 1] === 1,
-      sizeBytes: ((words[at + 2] ?? 0) >>> 0) + (words[at + 3] ?? 0) * UINT32,
+      encoding: words[at + 7] ?? 0,
+      sizeBytes: uint64(words, at + 2),
+      stagedBytes: uint64(words, at + 8),
       source,
       adopt: false,
     });
     at = end;
   }
   return requests;
+}
+
+function uint64(words: Int32Array, at: number): number {
+  return ((words[at] ?? 0) >>> 0) + (words[at + 1] ?? 0) * UINT32;
 }
 
 const CODES = { stored: 0, present: 1, failed: 2 } as const;

@@ -2,13 +2,14 @@ import { MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { CacheError } from "../../cache/cache-error.ts";
 import { PutGatherer } from "./put-gatherer.ts";
-import type {
-  PutRequest,
-  ShardListenerMethods,
-  ShardMethodName,
-  ShardMethods,
-  ShardTask,
-  ShardWorkerData,
+import {
+  isLongPut,
+  type PutRequest,
+  type ShardListenerMethods,
+  type ShardMethodName,
+  type ShardMethods,
+  type ShardTask,
+  type ShardWorkerData,
 } from "./shard-protocol.ts";
 import { SHARD_WORKER_URL } from "../worker-urls.ts";
 
@@ -103,8 +104,8 @@ class PiscinaShardClient implements ShardClient {
     }
     this.callsInFlight += 1;
     try {
-      // An adopted file is answered much later than the small uploads that were ready with it.
-      const isSmallPut = method === "put" && !(request as PutRequest).adopt;
+      // A long one is answered much later than the small uploads that were ready with it.
+      const isSmallPut = method === "put" && !isLongPut(request as PutRequest);
       if (!isSmallPut) onSent?.();
       return (await (isSmallPut
         ? this.gatherer.put(request as PutRequest, onSent)

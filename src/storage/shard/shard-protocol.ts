@@ -1,5 +1,6 @@
 import type { MessagePort } from "node:worker_threads";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
+import { ENCODINGS } from "../../cache/encoding.ts";
 import type { IndexBuffers } from "../index/index-layout.ts";
 import type { OutcomeMessage, PutMessage } from "./put-message.ts";
 
@@ -16,10 +17,26 @@ export interface PutRequest {
   readonly key: Uint8Array;
   /** Whether the key was made of a hash of the bytes and the worker must check that. */
   readonly contentAddressed: boolean;
+  /** Of the staged bytes: a number of ENCODINGS. */
+  readonly encoding: number;
+  /** Of the value, which is what the staged bytes decode to. */
   readonly sizeBytes: number;
+  readonly stagedBytes: number;
   readonly source: StagedSource;
   /** The file becomes a segment of its own by rename instead of being copied. */
   readonly adopt: boolean;
+}
+
+/** Encoded values that decode to more are decoded between the groups of other uploads instead of in one. */
+const GROUPED_DECODED_BYTES_MAX = 8 * 1024 * 1024;
+
+/** Whether it takes so long that the uploads which are ready with it should not wait for it. */
+export function isLongPut({
+  adopt,
+  encoding,
+  sizeBytes,
+}: Pick<PutRequest, "adopt" | "encoding" | "sizeBytes">): boolean {
+  return adopt || (encoding !== ENCODINGS.identity && sizeBytes > GROUPED_DECODED_BYTES_MAX);
 }
 
 export type PutOutcome =

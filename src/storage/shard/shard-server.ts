@@ -1,18 +1,24 @@
+import { ENCODINGS } from "../../cache/encoding.ts";
+import { Places } from "../../cache/places.ts";
 import { decodePuts, encodeOutcomes } from "./put-message.ts";
 import type { Shard } from "./shard.ts";
 import { serveListener } from "./serve-listener.ts";
-import type {
-  PutOutcome,
-  PutRequest,
-  RetireResult,
-  ShardMethodName,
-  ShardMethods,
-  ShardTask,
+import {
+  isLongPut,
+  type PutOutcome,
+  type PutRequest,
+  type RetireResult,
+  type ShardMethodName,
+  type ShardMethods,
+  type ShardTask,
 } from "./shard-protocol.ts";
 
 type Waiter<T> = { resolve: (value: T) => void; reject: (error: unknown) => void };
 /** Uploads that came together. */
 type Puts = { readonly requests: readonly PutRequest[]; readonly waiter: Waiter<readonly PutOutcome[]> };
+/** Long uploads that are decoded in turns; more of them wait, staged, which bounds them. */
+const DECODERS_MAX = 4;
+
 type LongJob = { step: () => boolean };
 
 /**
@@ -24,6 +30,7 @@ export class ShardServer {
   private readonly shard: Shard;
   private puts: Puts[] = [];
   private readonly longJobs: LongJob[] = [];
+  private readonly decoderPlaces = new Places("uploads are being decoded", DECODERS_MAX, Number.POSITIVE_INFINITY);
   private roundIsScheduled = false;
   private readonly scheduleRound: (round: () => void) => void;
 
@@ -66,7 +73,20 @@ export class ShardServer {
   }
 
   private async put(request: PutRequest): Promise<PutOutcome> {
+    if (request.encoding !== ENCODINGS.identity && isLongPut(request)) return this.putDecoded(request);
     if (request.adopt) return this.runLong(this.shard.adopt(request));
+    return this.putInGroup(request);
+  }
+
+  /** What takes long to decode, a few at a time: each has a window in memory. */
+  private async putDecoded(request: PutRequest): Promise<PutOutcome> {
+    using _place = await this.decoderPlaces.take();
+    if (request.adopt) return await this.runLong(this.shard.adopt(request));
+    await this.runLong(this.shard.check(request));
+    return await this.putInGroup(request);
+  }
+
+  private async putInGroup(request: PutRequest): Promise<PutOutcome> {
     const [outcome] = await this.enqueue([request]);
     if (outcome === undefined) throw new Error("put group: no outcome");
     return outcome;

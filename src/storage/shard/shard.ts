@@ -1,9 +1,11 @@
 import { keyWords } from "../../cache/key-words.ts";
 import { checkpointBytes, type CoveredSegment, saveCheckpoint } from "../index/index-checkpoint.ts";
 import { leaseSeconds } from "../lease-clock.ts";
+import type { ChunkChecksums } from "../segment/segment-format.ts";
 import { adoptFile } from "./adoption.ts";
 import { checkpointSource, loadIndex } from "./index-loading.ts";
 import { PutGroup } from "./put-group.ts";
+import { readStaged } from "./read-staged.ts";
 import { Retention } from "./retention.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type {
@@ -19,6 +21,7 @@ import type {
 import { recoverSegments, resumeNewest } from "./shard-recovery.ts";
 import { Scrub } from "./scrub.ts";
 import { ShardSegments } from "./shard-segments.ts";
+import { checkPieces } from "./value-check.ts";
 
 /**
  * One shard: the only writer of its segments and of its part of the index (I3). It knows no thread; its methods are
@@ -29,6 +32,7 @@ export class Shard {
   private readonly segments: ShardSegments;
   private readonly retention: Retention;
   private readonly scrubber: Scrub;
+  private readonly checked = new WeakMap<PutRequest, ChunkChecksums | string>();
   private readonly foreign = new Map<number, CoveredSegment>();
   private nextSequence = 1;
   private checkpointFileBytes = 0;
@@ -94,7 +98,19 @@ export class Shard {
 
   /** One group commit. Never throws for a bad upload or a bad disk: each request has its outcome. */
   put(requests: readonly PutRequest[]): PutOutcome[] {
-    return new PutGroup(this.context, this.segments, requests, () => this.takeSequence()).run();
+    return new PutGroup(this.context, this.segments, requests, () => this.takeSequence(), this.checked).run();
+  }
+
+  /** Holds an upload that takes long to decode against its key, before it joins a group. */
+  *check(request: PutRequest): Generator<undefined, void> {
+    let pieces: readonly Uint8Array[];
+    try {
+      pieces = readStaged(this.context, request);
+    } catch {
+      // Its group finds so too, and says so.
+      return;
+    }
+    this.checked.set(request, yield* checkPieces(request, pieces));
   }
 
   adopt(request: PutRequest): Generator<undefined, PutOutcome> {

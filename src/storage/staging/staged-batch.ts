@@ -1,12 +1,13 @@
 import { CacheError } from "../../cache/cache-error.ts";
-import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
+import { isContentAddressed } from "../../cache/entry-key.ts";
+import { ENCODINGS } from "../../cache/encoding.ts";
 import type { EntryPut } from "../../cache/entry-store.ts";
 import { keyBytes } from "../../cache/key-words.ts";
 import { copyBytes } from "../copy-bytes.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
 import { decodeOutcomes, encodePuts } from "../shard/put-message.ts";
 import { type ShardAccess, ShardDiedError } from "../shard/shard-client.ts";
-import type { PutOutcome, PutRequest } from "../shard/shard-protocol.ts";
+import { isLongPut, type PutOutcome, type PutRequest } from "../shard/shard-protocol.ts";
 import { putFailure, type StagingContext } from "./staged-upload.ts";
 
 /**
@@ -33,20 +34,26 @@ export class StagedBatch {
     this.blocks = blocks;
   }
 
-  /** @returns undefined where there is no room for all of them at once, on disk or in memory. */
+  /**
+   * @returns undefined where there is no room for all of them at once, on disk or in memory, or where all would wait for
+   * one that takes long.
+   */
   static tryStage(context: StagingContext, shard: ShardAccess, puts: readonly EntryPut[]): StagedBatch | undefined {
     const { slab, admission } = context;
     let valueBytes = 0;
     let diskBytes = 0;
-    for (const { bytes } of puts) {
+    for (const { key, bytes, encoding = "identity" } of puts) {
+      const { sizeBytes = 0 } = key;
+      if (isLongPut({ adopt: false, encoding: ENCODINGS[encoding], sizeBytes })) return undefined;
       valueBytes += bytes.byteLength;
       diskBytes += recordFootprintBytes(bytes.byteLength);
     }
     if (valueBytes > slab.bytesFree || !admission.tryAdmit(diskBytes)) return undefined;
     const blocks = Array.from({ length: Math.ceil(valueBytes / slab.blockBytes) }, () => slab.take()!);
     let at = 0;
-    const requests = puts.map(({ key, bytes }) => {
-      const request = requestOf(key, bytes.byteLength, blocks, at, slab.blockBytes);
+    const requests = puts.map((put) => {
+      const { bytes } = put;
+      const request = requestOf(put, blocks, at, slab.blockBytes);
       for (let done = 0; done < bytes.byteLength;) {
         const start = at % slab.blockBytes;
         const take = Math.min(slab.blockBytes - start, bytes.byteLength - done);
@@ -63,7 +70,7 @@ export class StagedBatch {
   /** Hands the values over. @returns for each of them why it is not stored, or undefined. Never rejects. */
   async commit(): Promise<(CacheError | undefined)[]> {
     const { ledger, slab, diskUseChanged } = this.context;
-    const diskBytes = this.requests.reduce((sum, { sizeBytes }) => sum + recordFootprintBytes(sizeBytes), 0);
+    const diskBytes = this.requests.reduce((sum, { stagedBytes }) => sum + recordFootprintBytes(stagedBytes), 0);
     let isSent = false;
     const onSent = (): void => {
       isSent = true;
@@ -89,19 +96,21 @@ export class StagedBatch {
 }
 
 function requestOf(
-  key: EntryKey,
-  sizeBytes: number,
+  { key, bytes, encoding = "identity" }: EntryPut,
   blocks: readonly number[],
   at: number,
   blockBytes: number,
 ): PutRequest {
+  const stagedBytes = bytes.byteLength;
   const first = Math.floor(at / blockBytes);
-  const end = Math.ceil((at + sizeBytes) / blockBytes);
+  const end = Math.ceil((at + stagedBytes) / blockBytes);
   return {
     space: key.space,
     key: keyBytes(key.words),
     contentAddressed: isContentAddressed(key),
-    sizeBytes,
+    encoding: ENCODINGS[encoding],
+    sizeBytes: encoding === "identity" ? stagedBytes : (key.sizeBytes ?? 0),
+    stagedBytes,
     source: { kind: "slab", blocks: blocks.slice(first, end), start: at % blockBytes },
     adopt: false,
   };

@@ -1,4 +1,5 @@
 import { CacheError } from "../../cache/cache-error.ts";
+import { encodedBytesMax, type Encoding, ENCODINGS } from "../../cache/encoding.ts";
 import { type EntryKey, isContentAddressed } from "../../cache/entry-key.ts";
 import { keyBytes } from "../../cache/key-words.ts";
 import type { DetachedEntry, StagedEntry } from "../../cache/entry-store.ts";
@@ -36,6 +37,7 @@ export interface StagingContext {
 /** A closed temp file and the room reserved for it; both belong to nobody until they are attached. */
 interface DetachedUpload {
   readonly path: string;
+  readonly encoding: Encoding;
   readonly sizeBytes: number | undefined;
   readonly coveredBytes: number;
   readonly reservedBytes: number;
@@ -55,6 +57,8 @@ export class StagedUpload implements StagedEntry {
   readonly key: EntryKey;
   private readonly context: StagingContext;
   private readonly shard: ShardAccess;
+  private readonly encoding: Encoding;
+  /** Of what is staged, where it is known. */
   private readonly sizeBytes: number | undefined;
   private readonly sizeBytesMax: number;
   private state: "open" | "committing" | "ended" = "open";
@@ -72,18 +76,30 @@ export class StagedUpload implements StagedEntry {
   private busy: Promise<void> = Promise.resolve();
   private ending: AbortController | undefined;
 
-  private constructor(context: StagingContext, shard: ShardAccess, key: EntryKey, sizeBytes: number | undefined) {
+  private constructor(
+    context: StagingContext,
+    shard: ShardAccess,
+    key: EntryKey,
+    sizeBytes: number | undefined,
+    encoding: Encoding,
+  ) {
     this.context = context;
     this.shard = shard;
     this.key = key;
-    this.sizeBytes = sizeBytes;
-    this.sizeBytesMax = sizeBytes ?? context.entryBytesMax;
+    this.encoding = encoding;
+    if (encoding === "identity") {
+      this.sizeBytes = sizeBytes;
+      this.sizeBytesMax = sizeBytes ?? context.entryBytesMax;
+    } else {
+      this.sizeBytesMax = Math.min(encodedBytesMax(sizeBytes ?? 0), context.entryBytesMax);
+    }
   }
 
   /**
    * Reserves the room that the upload needs and makes its temp file if it is to have one; at once where it is small
    * and there is room, as there mostly is.
-   * @param sizeBytes Undefined where it is not known in advance: then room is reserved as the bytes arrive.
+   * @param sizeBytes Of the value; undefined where it is not known in advance. Then, and where the bytes are encoded, room
+   * is reserved as they arrive.
    */
   static start(
     context: StagingContext,
@@ -91,14 +107,15 @@ export class StagedUpload implements StagedEntry {
     key: EntryKey,
     sizeBytes: number | undefined,
     signal?: AbortSignal,
+    encoding: Encoding = "identity",
   ): Promise<StagedUpload> | StagedUpload {
-    const upload = new StagedUpload(context, shard, key, sizeBytes);
+    const upload = new StagedUpload(context, shard, key, sizeBytes, encoding);
     return upload.tryStart() ? upload : upload.started(signal);
   }
 
   /** Where the upload starts in the slab, room is reserved for so much of it. */
   private get firstCoveredBytes(): number {
-    return this.sizeBytes ?? Math.min(this.context.slabUploadBytesMax, UNPROMISED_BYTES_MAX);
+    return this.sizeBytes ?? Math.min(this.sizeBytesMax, this.context.slabUploadBytesMax, UNPROMISED_BYTES_MAX);
   }
 
   private tryStart(): boolean {
@@ -123,9 +140,9 @@ export class StagedUpload implements StagedEntry {
     key: EntryKey,
     { bytesStaged, state }: DetachedEntry,
   ): Promise<StagedUpload> {
-    const { path, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
+    const { path, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
     const { fileSystem, ledger, fileBudget, newStagingPath } = context;
-    const upload = new StagedUpload(context, shard, key, sizeBytes);
+    const upload = new StagedUpload(context, shard, key, encoding === "identity" ? sizeBytes : key.sizeBytes, encoding);
     upload.staged = bytesStaged;
     upload.coveredBytes = coveredBytes;
     upload.reservedBytes = reservedBytes;
@@ -182,9 +199,10 @@ export class StagedUpload implements StagedEntry {
     const total = this.staged + chunk.byteLength;
     if (total > this.sizeBytesMax) {
       const bound = this.sizeBytes === undefined ? "at most " : "";
+      const what = this.encoding === "identity" ? "" : `${this.encoding} `;
       throw new CacheError(
         "invalid_argument",
-        `size: expected ${bound}${this.sizeBytesMax} bytes, got at least ${total}`,
+        `size: expected ${bound}${this.sizeBytesMax} ${what}bytes, got at least ${total}`,
       );
     }
     this.staged = total;
@@ -223,7 +241,7 @@ export class StagedUpload implements StagedEntry {
     await this.busy;
     if (this.file === undefined) await this.track(this.spill(new Uint8Array(0), this.coveredBytes));
     this.state = "committing";
-    const { staged, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = this;
+    const { staged, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = this;
     const { ledger, fileBudget } = this.context;
     let path: string;
     try {
@@ -238,7 +256,7 @@ export class StagedUpload implements StagedEntry {
     this.reservedBytes = 0;
     this.reservedFileBytes = 0;
     this.end();
-    const state: DetachedUpload = { path, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes };
+    const state: DetachedUpload = { path, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes };
     return { bytesStaged: staged, state };
   }
 
@@ -252,7 +270,7 @@ export class StagedUpload implements StagedEntry {
   }
 
   private async handOver(): Promise<void> {
-    const { key, file, blocks, staged } = this;
+    const { key, encoding, file, blocks, staged } = this;
     const source: StagedSource =
       file === undefined ? { kind: "slab", blocks, start: 0 } : { kind: "file", path: file.path };
     let outcome: PutOutcome;
@@ -266,7 +284,9 @@ export class StagedUpload implements StagedEntry {
         space: key.space,
         key: keyBytes(key.words),
         contentAddressed: isContentAddressed(key),
-        sizeBytes: staged,
+        encoding: ENCODINGS[encoding],
+        sizeBytes: encoding === "identity" ? staged : (key.sizeBytes ?? 0),
+        stagedBytes: staged,
         source,
         adopt: file !== undefined && staged >= this.context.adoptBytesMin,
       };

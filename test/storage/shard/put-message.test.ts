@@ -11,11 +11,14 @@ const source: fc.Arbitrary<StagedSource> = fc.oneof(
   }),
   fc.record({ kind: fc.constant("file" as const), path: fc.string() }),
 );
+const size = fc.oneof(fc.nat(), fc.constantFrom(2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 40 - 1));
 const request: fc.Arbitrary<PutRequest> = fc.record({
   space: fc.integer({ min: 0, max: 255 }),
   key: fc.uint8Array({ minLength: 32, maxLength: 32 }),
   contentAddressed: fc.boolean(),
-  sizeBytes: fc.oneof(fc.nat(), fc.constantFrom(2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 40 - 1)),
+  encoding: fc.constantFrom(0, 1),
+  sizeBytes: size,
+  stagedBytes: size,
   source,
   adopt: fc.constant(false),
 });
@@ -40,7 +43,9 @@ describe("a message to a shard", () => {
       space: 1,
       key: new Uint8Array(32),
       contentAddressed: true,
+      encoding: 0,
       sizeBytes: 1,
+      stagedBytes: 1,
       source: { kind: "slab", blocks: [7], start: 0 },
       adopt: false,
     };

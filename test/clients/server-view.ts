@@ -22,10 +22,18 @@ export async function checkServerView(server: ServerProcess): Promise<string[]> 
   return wrong;
 }
 
-/** Calls that ended otherwise than with OK or NOT_FOUND (a miss is no fault), and none at all that were counted. */
+/**
+ * Calls that ended otherwise than with OK or NOT_FOUND and requests answered otherwise than with 2xx or 404 (a miss is no
+ * fault); and that nothing was stored.
+ */
 function failedCalls(metrics: string): string[] {
-  const calls = metrics.split("\n").filter((line) => line.startsWith("kura_rpc_calls_total{"));
-  const writes = calls.filter((line) => line.includes("ByteStream/Write") && line.includes('status="ok"'));
-  const faults = calls.filter((line) => !/status="(?:ok|notFound)"/.test(line) && !line.endsWith(" 0"));
-  return writes.length === 0 ? [...faults, "/metrics counts no ByteStream.Write that succeeded"] : faults;
+  const lines = metrics.split("\n").filter((line) => !line.endsWith(" 0"));
+  const calls = lines.filter((line) => line.startsWith("kura_rpc_calls_total{"));
+  const requests = lines.filter((line) => line.startsWith("kura_http_requests_total{"));
+  const faults = [
+    ...calls.filter((line) => !/status="(?:ok|notFound)"/.test(line)),
+    ...requests.filter((line) => !/status="(?:2\d\d|404)"/.test(line)),
+  ];
+  const areStored = [...calls, ...requests].some((line) => /method="(?:[\w./]*ByteStream\/Write|PUT)"/.test(line));
+  return areStored ? faults : [...faults, "/metrics counts nothing that was stored"];
 }

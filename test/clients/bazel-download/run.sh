@@ -41,6 +41,7 @@ for ob in ob1 ob2; do
   bz $ob build //:copy --remote_cache="$endpoint" --experimental_remote_downloader="$endpoint" --repository_cache= \
     "${overrides[@]}" --symlink_prefix=/ --color=no --curses=no > "$work/$ob.log" 2>&1 \
     || { echo "FAIL: bazel failed"; tail -20 "$work/$ob.log"; exit 2; }
+  cp "$work/asked" "$work/$ob.asked"
   cmp "$work/origin/file.txt" "$work/$ob/execroot/__main__/bazel-out/k8-fastbuild/bin/copied.txt" \
     || { echo "FAIL: other bytes after the build in $ob"; exit 1; }
 done

@@ -1,4 +1,4 @@
-import type { EntryContent, StagedEntry, StageOptions } from "./entry-store.ts";
+import type { ByteRange, EntryContent, StagedEntry, StageOptions } from "./entry-store.ts";
 import type { ValueStore } from "./value-store.ts";
 
 /** What a protocol keeps with a value, such as headers that it has to give back. */
@@ -21,6 +21,7 @@ export interface DescribedValue {
 const VERSION = 1;
 const HEADER_BYTES = 3;
 const DESCRIPTION_BYTES_MAX = 0xffff;
+const HEAD_BYTES_MAX = HEADER_BYTES + DESCRIPTION_BYTES_MAX;
 
 /** Values with descriptions, of up to 64 KiB as JSON, over a store of plain ones. */
 export class DescribedValueStore {
@@ -33,23 +34,18 @@ export class DescribedValueStore {
   /** @returns undefined for a miss, which includes an entry that does not begin with a description. */
   async get(name: string): Promise<DescribedValue | undefined> {
     const stored = await this.#values.get(name);
-    if (stored === undefined) return undefined;
-    const pieces = stored[Symbol.asyncIterator]();
-    let head = Buffer.alloc(0);
-    let needed = HEADER_BYTES;
-    while (head.length < needed) {
-      const piece = await pieces.next();
-      if (piece.done === true) return undefined;
-      head = head.length === 0 ? asBuffer(piece.value) : Buffer.concat([head, piece.value]);
-      if (head.length >= HEADER_BYTES) needed = HEADER_BYTES + head.readUInt16LE(1);
-    }
-    const description = decodeDescription(head.subarray(0, needed));
-    if (description === undefined) {
-      await pieces.return?.();
-      return undefined;
-    }
-    const content = new ContentBehindHead(stored, pieces, head.subarray(needed), stored.sizeBytes - needed);
-    return { description, content };
+    return stored && openBehindHead(stored);
+  }
+
+  /** The description and the size of a value, which itself is not read. */
+  async describe(name: string): Promise<{ description: Description; sizeBytes: number } | undefined> {
+    const headOf = (sizeBytes: number): ByteRange => ({ offset: 0, limit: Math.min(sizeBytes, HEAD_BYTES_MAX) });
+    const stored = await this.#values.get(name, headOf);
+    const value = stored && (await openBehindHead(stored));
+    if (value === undefined) return undefined;
+    const { description, content } = value;
+    content.close();
+    return { description, sizeBytes: content.sizeBytes };
   }
 
   /** @param options with the size of the value alone. */
@@ -66,6 +62,25 @@ export class DescribedValueStore {
     }
     return staged;
   }
+}
+
+async function openBehindHead(stored: EntryContent): Promise<DescribedValue | undefined> {
+  const pieces = stored[Symbol.asyncIterator]();
+  let head = Buffer.alloc(0);
+  let needed = HEADER_BYTES;
+  while (head.length < needed) {
+    const piece = await pieces.next();
+    if (piece.done === true) return undefined;
+    head = head.length === 0 ? asBuffer(piece.value) : Buffer.concat([head, piece.value]);
+    if (head.length >= HEADER_BYTES) needed = HEADER_BYTES + head.readUInt16LE(1);
+  }
+  const description = decodeDescription(head.subarray(0, needed));
+  if (description === undefined) {
+    await pieces.return?.();
+    return undefined;
+  }
+  const content = new ContentBehindHead(stored, pieces, head.subarray(needed), stored.sizeBytes - needed);
+  return { description, content };
 }
 
 function encodeDescription(description: Description): Buffer {

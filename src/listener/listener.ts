@@ -43,6 +43,7 @@ import { bazelRoutes } from "../http/protocols/bazel.ts";
 import { ccacheRoutes } from "../http/protocols/ccache.ts";
 import { gradleRoutes } from "../http/protocols/gradle.ts";
 import { nxRoutes } from "../http/protocols/nx.ts";
+import { turborepoRoutes } from "../http/protocols/turborepo.ts";
 import { RequestBodies } from "../http/request-body.ts";
 import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
 import { createCallMetrics } from "../observability/call-metrics.ts";
@@ -217,6 +218,7 @@ export class Listener {
       gradle: gradleRoutes({ values, bodies }),
       nx: nxRoutes({ values, bodies }),
       ccache: ccacheRoutes({ values, bodies }),
+      turborepo: turborepoRoutes({ values, bodies }),
     };
   }
 

@@ -32,6 +32,14 @@ describe("DescribedValueStore", () => {
     expect(entries.openContents).toBe(0);
   });
 
+  it.each([1, 64, 100_000])("describes a value without reading it, in pieces of %i bytes", async (chunkBytes) => {
+    const { entries, described } = open(chunkBytes);
+    await store(described, DESCRIPTION, Buffer.alloc(200_000));
+    expect(await described.describe("name")).toEqual({ description: DESCRIPTION, sizeBytes: 200_000 });
+    expect(await described.describe("absent")).toBeUndefined();
+    expect(entries.openContents).toBe(0);
+  });
+
   it("takes an empty value and an empty description", async () => {
     const { described } = open();
     await store(described, {} as typeof DESCRIPTION, Buffer.alloc(0));

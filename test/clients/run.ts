@@ -13,6 +13,7 @@ import { type ClientFixture, type ClientReport, describeReports, faultsOf } from
 import { gradleClient } from "./gradle/gradle-client.ts";
 import { nxClient } from "./nx/nx-client.ts";
 import { checkServerView } from "./server-view.ts";
+import { turboClient } from "./turbo/turbo-client.ts";
 
 const FIXTURES: ReadonlyMap<string, ClientFixture> = new Map([
   ["bazel-tree", bazelBuild("bazel-tree", "Use it from Bazel")],
@@ -22,6 +23,7 @@ const FIXTURES: ReadonlyMap<string, ClientFixture> = new Map([
   ["gradle", gradleClient],
   ["ccache", ccacheClient],
   ["nx", nxClient],
+  ["turbo", turboClient],
 ]);
 
 const { values, positionals } = parseArgs({

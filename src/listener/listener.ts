@@ -42,7 +42,9 @@ import { HttpServer } from "../http/http-server.ts";
 import { bazelRoutes } from "../http/protocols/bazel.ts";
 import { ccacheRoutes } from "../http/protocols/ccache.ts";
 import { gradleRoutes } from "../http/protocols/gradle.ts";
+import { metroRoutes } from "../http/protocols/metro.ts";
 import { nxRoutes } from "../http/protocols/nx.ts";
+import { sccacheRoutes } from "../http/protocols/sccache.ts";
 import { turborepoRoutes } from "../http/protocols/turborepo.ts";
 import { RequestBodies } from "../http/request-body.ts";
 import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
@@ -219,6 +221,8 @@ export class Listener {
       nx: nxRoutes({ values, bodies }),
       ccache: ccacheRoutes({ values, bodies }),
       turborepo: turborepoRoutes({ values, bodies }),
+      sccache: sccacheRoutes({ values, bodies }),
+      metro: metroRoutes({ values, bodies }),
     };
   }
 

@@ -11,7 +11,9 @@ import { bazelBuild, bazelDownload } from "./bazel/bazel-clients.ts";
 import { ccacheClient } from "./ccache/ccache-client.ts";
 import { type ClientFixture, type ClientReport, describeReports, faultsOf } from "./client-fixture.ts";
 import { gradleClient } from "./gradle/gradle-client.ts";
+import { metroClient } from "./metro/metro-client.ts";
 import { nxClient } from "./nx/nx-client.ts";
+import { sccacheClient } from "./sccache/sccache-client.ts";
 import { checkServerView } from "./server-view.ts";
 import { turboClient } from "./turbo/turbo-client.ts";
 
@@ -24,6 +26,8 @@ const FIXTURES: ReadonlyMap<string, ClientFixture> = new Map([
   ["ccache", ccacheClient],
   ["nx", nxClient],
   ["turbo", turboClient],
+  ["sccache", sccacheClient],
+  ["metro", metroClient],
 ]);
 
 const { values, positionals } = parseArgs({

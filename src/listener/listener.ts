@@ -46,6 +46,7 @@ import { metroRoutes } from "../http/protocols/metro.ts";
 import { nxRoutes } from "../http/protocols/nx.ts";
 import { sccacheRoutes } from "../http/protocols/sccache.ts";
 import { turborepoRoutes } from "../http/protocols/turborepo.ts";
+import { xcodeRoutes } from "../http/protocols/xcode.ts";
 import { RequestBodies } from "../http/request-body.ts";
 import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
 import { createCallMetrics } from "../observability/call-metrics.ts";
@@ -223,6 +224,7 @@ export class Listener {
       turborepo: turborepoRoutes({ values, bodies }),
       sccache: sccacheRoutes({ values, bodies }),
       metro: metroRoutes({ values, bodies }),
+      xcode: xcodeRoutes({ values, bodies }),
     };
   }
 

@@ -5,6 +5,8 @@ import { delimiter, dirname, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 
 const TOOL_MS_MAX = 10 * 60_000;
+/** For a tool that is ended early to end what it has started. */
+const LAST_WORDS_MS = 10_000;
 const OUTPUT_CHARACTERS_SHOWN = 4000;
 
 export interface ToolRun {
@@ -25,14 +27,17 @@ export async function runTool(program: string, args: readonly string[], run: Too
   });
   const { pid } = child;
   if (pid === undefined) throw new Error(`${program} could not be started`);
-  const end = (): void => endGroup(pid);
-  const timer = setTimeout(end, TOOL_MS_MAX);
+  const end = (): void => signalGroup(pid, "SIGTERM");
+  const timers = [
+    setTimeout(end, TOOL_MS_MAX),
+    setTimeout(() => signalGroup(pid, "SIGKILL"), TOOL_MS_MAX + LAST_WORDS_MS),
+  ];
   process.once("exit", end);
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => output.push(chunk));
   const [code] = (await once(child, "close")) as [number | null];
-  clearTimeout(timer);
+  for (const timer of timers) clearTimeout(timer);
   process.removeListener("exit", end);
-  end();
+  signalGroup(pid, "SIGKILL");
   const text = stripVTControlCharacters(Buffer.concat(output).toString());
   if (code === 0) return text;
   throw new Error(`${program} ${args.join(" ")} ended with ${code}:\n${text.slice(-OUTPUT_CHARACTERS_SHOWN)}`);
@@ -46,9 +51,9 @@ function toolEnvironment(cwd: string): Record<string, string> {
   return { PATH: path, HOME: home, LANG: "C.UTF-8", DO_NOT_TRACK: "1" };
 }
 
-function endGroup(pid: number): void {
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-pid, "SIGKILL");
+    process.kill(-pid, signal);
   } catch {
     // Nothing is left of it.
   }

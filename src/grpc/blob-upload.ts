@@ -1,6 +1,7 @@
 import type { StagedBlob } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Digest } from "../cache/digest.ts";
+import { encodedBytesMax, type Encoding } from "../cache/encoding.ts";
 import type { WriteRequest } from "./byte-stream-messages.ts";
 import type { RequestReader } from "./request-reader.ts";
 import type { UploadClaim } from "./resumable-uploads.ts";
@@ -13,16 +14,25 @@ const NO_BYTES = Buffer.alloc(0);
  */
 export class BlobUpload {
   readonly #resourceName: string;
-  readonly #digest: Digest;
+  /** Of the bytes as they are sent. */
+  readonly #bytesMax: number;
+  /** Whether there have to be so many. */
+  readonly #isExact: boolean;
   readonly #claim: UploadClaim;
   #staged: StagedBlob | undefined;
   /** Where the next byte of this stream belongs. Behind `bytesStaged` while a resumed stream repeats what is there. */
   #offset = 0;
 
-  constructor(resourceName: string, digest: Digest, claim: UploadClaim) {
+  constructor(resourceName: string, { sizeBytes }: Digest, encoding: Encoding, claim: UploadClaim) {
     this.#resourceName = resourceName;
-    this.#digest = digest;
+    this.#isExact = encoding === "identity";
+    this.#bytesMax = this.#isExact ? sizeBytes : encodedBytesMax(sizeBytes);
     this.#claim = claim;
+  }
+
+  /** Bytes of the upload so far, as they were sent, what an earlier stream has left included. */
+  get bytesTaken(): number {
+    return this.#offset;
   }
 
   /**
@@ -55,7 +65,7 @@ export class BlobUpload {
     const end = this.#offset + data.length;
     const isNext = staged !== undefined && write_offset === this.#offset && staged.bytesStaged === write_offset;
     const isExpected = isNext && (resource_name === "" || resource_name === this.#resourceName);
-    if (!isExpected || end > this.#digest.sizeBytes || this.#claim.hasEarlier || !staged.tryWrite(data)) return false;
+    if (!isExpected || end > this.#bytesMax || this.#claim.hasEarlier || !staged.tryWrite(data)) return false;
     this.#offset = end;
     message.write_offset = end;
     message.data = NO_BYTES;
@@ -69,11 +79,14 @@ export class BlobUpload {
   take(message: WriteRequest): Promise<void> | void {
     this.#check(message);
     const staged = this.#requireStaged();
-    const { sizeBytes } = this.#digest;
     const end = this.#offset + message.data.length;
-    if (end > sizeBytes) {
+    if (end > this.#bytesMax) {
       this.#claim.drop();
-      throw new CacheError("invalid_argument", `data: expected ${sizeBytes} bytes in all, got at least ${end}`);
+      const bound = this.#isExact ? "" : "at most ";
+      throw new CacheError(
+        "invalid_argument",
+        `data: expected ${bound}${this.#bytesMax} bytes in all, got at least ${end}`,
+      );
     }
     const repeatedBytes = staged.bytesStaged - this.#offset;
     this.#offset = end;
@@ -88,11 +101,10 @@ export class BlobUpload {
   async finish(requests: RequestReader<WriteRequest>): Promise<void> {
     // From here on the bytes are either published or wrong: there is nothing to resume.
     this.#claim.drop();
-    const { sizeBytes } = this.#digest;
-    if (this.#offset !== sizeBytes) {
+    if (this.#isExact && this.#offset !== this.#bytesMax) {
       throw new CacheError(
         "invalid_argument",
-        `finish_write: expected it after ${sizeBytes} bytes, got ${this.#offset}`,
+        `finish_write: expected it after ${this.#bytesMax} bytes, got ${this.#offset}`,
       );
     }
     let hasTrailingMessage = false;

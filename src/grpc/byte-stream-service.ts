@@ -2,7 +2,9 @@ import type { BlobStore, StagedBlob } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { DigestList } from "../cache/digest-list.ts";
 import { type Digest, digestToString } from "../cache/digest.ts";
+import type { Encoding } from "../cache/encoding.ts";
 import type { ByteRange } from "../cache/entry-store.ts";
+import { encodeZstd } from "../cache/zstd/zstd-streams.ts";
 import { type Timers, systemTimers } from "../timers.ts";
 import { BlobUpload } from "./blob-upload.ts";
 import type {
@@ -13,7 +15,7 @@ import type {
   WriteRequest,
   WriteResponse,
 } from "./byte-stream-messages.ts";
-import { asBuffer } from "./proto-definitions.ts";
+import { asBuffer, requestMetadataCodec } from "./proto-definitions.ts";
 import { bindService } from "./proto-services.ts";
 import { RequestReader } from "./request-reader.ts";
 import { type BlobName, type UploadName, formatUploadName, parseBlobName, parseUploadName } from "./resource-name.ts";
@@ -34,6 +36,11 @@ export interface ByteStreamOptions {
 }
 
 const RESOURCE_NAME_HEADER = "build.bazel.remote.execution.v2.resource-name";
+const REQUEST_METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
+/** By the names that they give themselves. */
+const CLIENTS_THAT_WANT_THE_BLOB_SIZE: ReadonlySet<string> = new Set(["siso", "reclient", "re-client"]);
+/** A committed size: the API's word for a compressed upload that was not needed. */
+const COMPRESSED_BLOB_WAS_PRESENT = -1;
 
 export function byteStreamService(options: ByteStreamOptions): BoundMethod[] {
   const service = new ByteStreamService(options);
@@ -69,12 +76,14 @@ export class ByteStreamService {
   async *read(request: ReadRequest, call: CallContext): AsyncGenerator<ReadResponse> {
     checkHeader(request.resource_name, call);
     const name = parseBlobName(request.resource_name);
-    checkIdentity(name);
-    const content = await this.#blobs.get(name.digest, readRange(request, name.digest));
+    const encoding = encodingOf(name);
+    const content = await this.#blobs.get(name.digest, readRange(request, name.digest, encoding), encoding);
     if (content === undefined) {
       throw new CacheError("not_found", `blob ${digestToString(name.digest)} is not in the cache`);
     }
-    if (content.lend === undefined) {
+    if (encoding === "zstd" && content.encoding === "identity") {
+      for await (const chunk of encodeZstd(content)) yield* this.#responses(chunk);
+    } else if (content.lend === undefined) {
       for await (const chunk of content) yield* this.#responses(asBuffer(chunk));
     } else {
       for await (const { bytes, giveBack } of content.lend()) yield* this.#responses(asBuffer(bytes), giveBack);
@@ -102,40 +111,55 @@ export class ByteStreamService {
     checkHeader(first.resource_name, call);
     const name = parseUploadName(first.resource_name);
     const { digest } = name;
-    checkIdentity(name);
+    const encoding = encodingOf(name);
     this.#checkBlobLimit(digest);
     // Before anything is staged. This is also how the empty blob is accepted, which is always present.
     const isPresent = this.#isPresent(digest);
-    if (isPresent === false || !(await isPresent)) await this.#receive(requests, first, name, call.signal);
-    return { committed_size: digest.sizeBytes };
+    const upload =
+      isPresent === false || !(await isPresent)
+        ? await this.#receive(requests, first, name, encoding, call.signal)
+        : undefined;
+    if (encoding === "identity") return { committed_size: digest.sizeBytes };
+    if (upload === undefined) return { committed_size: COMPRESSED_BLOB_WAS_PRESENT };
+    return { committed_size: wantsBlobSize(call) ? digest.sizeBytes : upload.bytesTaken };
   }
 
   /** Never NOT_FOUND: Bazel takes that as final. */
   async queryWriteStatus(request: QueryWriteStatusRequest, call: CallContext): Promise<QueryWriteStatusResponse> {
     checkHeader(request.resource_name, call);
     const name = parseUploadName(request.resource_name);
-    checkIdentity(name);
+    encodingOf(name);
     // Asked for before the look-up: the other way round, an upload that completes in between would seem unknown.
     const committedBytes = await this.#uploads.committedBytes(uploadKey(name));
     if (await this.#isPresent(name.digest)) return { committed_size: name.digest.sizeBytes, complete: true };
     return { committed_size: committedBytes, complete: false };
   }
 
-  /** Resolves once the blob is present, by this upload or by another. */
-  async #receive(requests: RequestReader<WriteRequest>, first: WriteRequest, name: UploadName, signal: AbortSignal) {
+  /** Resolves once the blob is present. @returns the upload that made it so; undefined where it was another. */
+  async #receive(
+    requests: RequestReader<WriteRequest>,
+    first: WriteRequest,
+    name: UploadName,
+    encoding: Encoding,
+    signal: AbortSignal,
+  ): Promise<BlobUpload | undefined> {
     const claiming = this.#uploads.claim(uploadKey(name), (error) => requests.interrupt(error), signal);
     const claim = claiming instanceof Promise ? await claiming : claiming;
     try {
       if (first.write_offset > claim.bytesCommitted) {
         await this.#uploads.fetch(uploadKey(name), claim, (detached) => this.#blobs.attach(name.digest, detached));
       }
-      const upload = new BlobUpload(first.resource_name, name.digest, claim);
+      const upload = new BlobUpload(first.resource_name, name.digest, encoding, claim);
       let message: WriteRequest | undefined = first;
       do {
         const isPresent = this.#isPresent(name.digest);
-        if (isPresent !== false && (await isPresent)) return claim.drop();
+        if (isPresent !== false && (await isPresent)) {
+          claim.drop();
+          return undefined;
+        }
         if (message === first) {
-          const beginning = upload.begin(message.write_offset, () => this.#stage(name.digest, claim, signal));
+          const stage = (): Promise<StagedBlob> | StagedBlob => this.#stage(name.digest, encoding, claim, signal);
+          const beginning = upload.begin(message.write_offset, stage);
           if (beginning !== undefined) await beginning;
         }
         // Everything that is here in one go: a promise for each message costs more than its bytes.
@@ -143,7 +167,10 @@ export class ByteStreamService {
           const taking = upload.take(message);
           if (taking !== undefined) await taking;
           if (message.data.length > 0) requests.noteProgress();
-          if (message.finish_write) return await upload.finish(requests);
+          if (message.finish_write) {
+            await upload.finish(requests);
+            return upload;
+          }
           if (message === first) requests.offerTo((next) => this.#takeInPlace(upload, next, requests));
         }
         message = await requests.next();
@@ -161,24 +188,29 @@ export class ByteStreamService {
     return isTaken;
   }
 
-  #stage(digest: Digest, claim: UploadClaim, signal: AbortSignal): Promise<StagedBlob> | StagedBlob {
-    const staging = this.#blobs.stage(digest, signal);
-    return staging instanceof Promise ? this.#staged(staging, digest, claim, signal) : staging;
+  #stage(
+    digest: Digest,
+    encoding: Encoding,
+    claim: UploadClaim,
+    signal: AbortSignal,
+  ): Promise<StagedBlob> | StagedBlob {
+    const stage = (): Promise<StagedBlob> | StagedBlob => this.#blobs.stage(digest, signal, encoding);
+    const staging = stage();
+    return staging instanceof Promise ? this.#staged(staging, stage, claim) : staging;
   }
 
   /** Staging that is full of uploads which nobody writes any more must not keep out one that somebody does. */
   async #staged(
     staging: Promise<StagedBlob>,
-    digest: Digest,
+    stage: () => Promise<StagedBlob> | StagedBlob,
     claim: UploadClaim,
-    signal: AbortSignal,
   ): Promise<StagedBlob> {
     try {
       return await staging;
     } catch (error) {
       if (!isOutOfRoom(error)) throw error;
       await Promise.all([claim.dropEarlier(), this.#uploads.makeRoom()]);
-      return this.#blobs.stage(digest, signal);
+      return stage();
     }
   }
 
@@ -218,14 +250,30 @@ function checkHeader(resourceName: string, call: CallContext): void {
   );
 }
 
-function checkIdentity({ compressor }: BlobName): void {
-  if (compressor === "identity") return;
+function encodingOf({ compressor }: BlobName): Encoding {
+  if (compressor === "identity" || compressor === "zstd") return compressor;
   throw new CacheError("invalid_argument", `resource_name: compressor ${compressor} is not offered by this server`);
 }
 
-function readRange({ read_offset, read_limit }: ReadRequest, { sizeBytes }: Digest): ByteRange {
+/** Clients that take any other committed size of a compressed upload than the blob's own for a failure. */
+function wantsBlobSize(call: CallContext): boolean {
+  const metadata = call.binaryHeader(REQUEST_METADATA_HEADER);
+  if (metadata === undefined) return false;
+  try {
+    return CLIENTS_THAT_WANT_THE_BLOB_SIZE.has(requestMetadataCodec.decode(metadata).tool_details?.tool_name ?? "");
+  } catch {
+    // What a client says of itself may be anything.
+    return false;
+  }
+}
+
+/** Offset and limit count bytes of the blob, however it is sent. */
+function readRange({ read_offset, read_limit }: ReadRequest, { sizeBytes }: Digest, encoding: Encoding): ByteRange {
   if (read_limit < 0) {
     throw new CacheError("invalid_argument", `read_limit: expected 0 for no limit or more, got ${read_limit}`);
+  }
+  if (encoding !== "identity" && read_limit !== 0) {
+    throw new CacheError("invalid_argument", `read_limit: expected 0 for a compressed blob, got ${read_limit}`);
   }
   if (read_offset < 0 || read_offset > sizeBytes) {
     throw new CacheError("out_of_range", `read_offset: expected 0 to ${sizeBytes}, got ${read_offset}`);

@@ -1,6 +1,7 @@
 import { CHUNKING_FUNCTIONS, type Chunking } from "../cache/chunking/chunking.ts";
 import { DIGEST_FUNCTIONS } from "../cache/digest.ts";
 import type { FastCdc2020Params, RepMaxCdcParams, SemVer, ServerCapabilities } from "./capabilities-messages.ts";
+import { COMPRESSORS } from "./messages.ts";
 import { bindService } from "./proto-services.ts";
 import type { BoundMethod } from "./transport/handler.ts";
 
@@ -32,9 +33,9 @@ export function capabilitiesService({ blobBytesMax = 0, chunkings = [] }: Capabi
       cache_priority_capabilities: null,
       max_batch_total_size_bytes: BATCH_TOTAL_BYTES_MAX,
       symlink_absolute_path_strategy: ABSOLUTE_SYMLINKS_ALLOWED,
-      // Identity only, which goes without saying.
-      supported_compressors: [],
-      supported_batch_update_compressors: [],
+      // Besides identity, which goes without saying.
+      supported_compressors: [COMPRESSORS.zstd],
+      supported_batch_update_compressors: [COMPRESSORS.zstd],
       max_cas_blob_size_bytes: blobBytesMax,
       split_blob_support: chunkings.length > 0,
       splice_blob_support: chunkings.length > 0,

@@ -1,8 +1,10 @@
 import type { BlobContent, BlobPut, BlobStore } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { type Digest, type DigestFunctionName, digestToString } from "../cache/digest.ts";
+import type { Encoding } from "../cache/encoding.ts";
 import { checkInstanceName } from "../cache/instance-name.ts";
 import { nextTurn, slices } from "../cache/turns.ts";
+import { decodeZstd } from "../cache/zstd/zstd-decoder.ts";
 import { BATCH_TOTAL_BYTES_MAX } from "./capabilities-service.ts";
 import { type ChunkedBlobsOptions, chunkedBlobsHandlers } from "./chunked-blobs.ts";
 import { type DirectoryTreeOptions, streamDirectoryTree } from "./directory-tree.ts";
@@ -83,7 +85,12 @@ export class ContentAddressableStorageService {
   async batchUpdateBlobs(request: BatchUpdateBlobsRequest): Promise<BatchUpdateBlobsResponse> {
     checkInstanceName(request.instance_name);
     const fn = requestDigestFunction(request.digest_function);
-    const totalBytes = request.requests.reduce((total, { data }) => total + data.length, 0);
+    const totalBytes = request.requests.reduce((total, { data, digest, compressor }) => {
+      // The bound is on blobs: what is compressed counts as what it decodes to.
+      return (
+        total + (compressor === COMPRESSORS.identity ? data.length : Math.max(data.length, digest?.size_bytes ?? 0))
+      );
+    }, 0);
     this.#checkTotal("requests.data", totalBytes);
     const statuses: (Status | undefined)[] = request.requests.map(() => undefined);
     const puts: BlobPut[] = [];
@@ -110,10 +117,11 @@ export class ContentAddressableStorageService {
     // A size that is no size is answered for its blob alone and takes no room.
     const totalBytes = request.digests.reduce((total, { size_bytes }) => total + Math.max(0, size_bytes), 0);
     this.#checkTotal("digests.size_bytes", totalBytes);
+    const accept = request.acceptable_compressors.includes(COMPRESSORS.zstd) ? "zstd" : "identity";
     const responses: BatchReadBlobsResponseEntry[] = [];
     for (const slice of slices(request.digests, BATCH_CONCURRENCY)) {
       const start = responses.length;
-      const reading = slice.map((digest, place) => this.#read(digest, start + place, fn));
+      const reading = slice.map((digest, place) => this.#read(digest, start + place, fn, accept));
       // A promise for each blob that is in memory costs more than its bytes.
       for (const entry of reading) responses.push(entry instanceof Promise ? await entry : entry);
     }
@@ -133,18 +141,24 @@ export class ContentAddressableStorageService {
     digest: DigestMessage,
     index: number,
     fn: DigestFunctionName | undefined,
+    accept: Encoding,
   ): Promise<BatchReadBlobsResponseEntry> | BatchReadBlobsResponseEntry {
     const failed = (error: unknown): BatchReadBlobsResponseEntry =>
-      readEntry(digest, NO_BYTES, statusOfError(error, this.#reportFault));
+      readEntry(digest, NO_BYTES, "identity", statusOfError(error, this.#reportFault));
+    const entryOf = (content: BlobContent): Promise<BatchReadBlobsResponseEntry> | BatchReadBlobsResponseEntry => {
+      const reading = content.bytes();
+      return reading instanceof Promise
+        ? reading.then((data) => shorterEntry(digest, data, content))
+        : shorterEntry(digest, reading, content);
+    };
     try {
       const checked = requestDigest(`digests[${index}]`, digest, fn);
-      const getting = this.#blobs.get(checked);
+      const getting = this.#blobs.get(checked, undefined, accept);
       const reading =
         getting instanceof Promise
-          ? getting.then((content) => present(checked, content).bytes())
-          : present(checked, getting).bytes();
-      if (!(reading instanceof Promise)) return readEntry(digest, reading, OK);
-      return reading.then((data) => readEntry(digest, data, OK), failed);
+          ? getting.then((content) => entryOf(present(checked, content)))
+          : entryOf(present(checked, getting));
+      return reading instanceof Promise ? reading.catch(failed) : reading;
     } catch (error) {
       return failed(error);
     }
@@ -156,8 +170,12 @@ const NO_BYTES = Buffer.alloc(0);
 /** @throws {CacheError} invalid_argument naming what is wrong with the entry. */
 function checkedPut(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName | undefined): BlobPut {
   const digest = requestDigest(`${field}.digest`, entry.digest, fn);
+  if (entry.compressor === COMPRESSORS.zstd) return { digest, bytes: entry.data, encoding: "zstd" };
   if (entry.compressor !== COMPRESSORS.identity) {
-    throw new CacheError("invalid_argument", `${field}.compressor: expected 0 (identity), got ${entry.compressor}`);
+    throw new CacheError(
+      "invalid_argument",
+      `${field}.compressor: expected 0 (identity) or 1 (zstd), got ${entry.compressor}`,
+    );
   }
   if (entry.data.length !== digest.sizeBytes) {
     throw new CacheError(
@@ -173,6 +191,22 @@ function present(digest: Digest, content: BlobContent | undefined): BlobContent 
   throw new CacheError("not_found", `blob ${digestToString(digest)} is not in the cache`);
 }
 
-function readEntry(digest: DigestMessage, data: Uint8Array, status: Status): BatchReadBlobsResponseEntry {
-  return { digest, data: asBuffer(data), compressor: COMPRESSORS.identity, status };
+/** A client may be told of a compressor only where that makes the blob smaller (BEHAVIOUR 4). */
+function shorterEntry(
+  digest: DigestMessage,
+  data: Uint8Array,
+  { sizeBytes, encoding }: BlobContent,
+): BatchReadBlobsResponseEntry {
+  return encoding === "identity" || data.length < sizeBytes
+    ? readEntry(digest, data, encoding, OK)
+    : readEntry(digest, decodeZstd([data], sizeBytes), "identity", OK);
+}
+
+function readEntry(
+  digest: DigestMessage,
+  data: Uint8Array,
+  encoding: Encoding,
+  status: Status,
+): BatchReadBlobsResponseEntry {
+  return { digest, data: asBuffer(data), compressor: COMPRESSORS[encoding], status };
 }

@@ -172,7 +172,10 @@ describe("a malformed stream is refused:", () => {
     ["no name", [writeRequest("", 0, whole, true)]],
     ["the name of a blob to read", [writeRequest(`blobs/${content.digest.hash}/1000`, 0, whole, true)]],
     ["a compressor that is unknown", [writeRequest(name.replace("/blobs/", "/compressed-blobs/lz4/"), 0, whole, true)]],
-    ["a compressor that is not offered", [writeRequest(name.replace("/blobs/", "/compressed-blobs/zstd/"), 0, whole)]],
+    [
+      "a compressor that is not offered",
+      [writeRequest(name.replace("/blobs/", "/compressed-blobs/brotli/"), 0, whole)],
+    ],
     ["a first offset without anything committed", [writeRequest(name, 1, whole.subarray(1), true)]],
     ["a negative offset", [writeRequest(name, -1, whole, true)]],
     ["a later offset that leaves a gap", [writeRequest(name, 0, whole.subarray(0, 9)), writeRequest("", 10, whole)]],

@@ -153,7 +153,7 @@ describe("BatchUpdateBlobs", () => {
       entryOf(good!),
       { ...entryOf(wrongHash!), data: random.bytes(10) },
       { ...entryOf(tooShort!), data: tooShort!.bytes.subarray(1) },
-      { ...entryOf(compressed!), compressor: 1 },
+      { ...entryOf(compressed!), compressor: 2 },
       { ...entryOf(good!), digest: null },
       entryOf(last!),
     ]);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Client, type ClientWritableStream, credentials, status } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { DIGEST_FUNCTIONS, type Digest } from "../../src/cache/digest.ts";
+import type { Encoding } from "../../src/cache/encoding.ts";
 import type {
   QueryWriteStatusResponse,
   ReadResponse,
@@ -105,12 +106,12 @@ export class CacheClient implements Disposable {
     });
   }
 
-  uploadName(digest: Digest, uuid: string = randomUUID()): string {
-    return this.#name(`uploads/${uuid}/${blobPath(digest)}`);
+  uploadName(digest: Digest, uuid: string = randomUUID(), encoding: Encoding = "identity"): string {
+    return this.#name(`uploads/${uuid}/${blobPath(digest, encoding)}`);
   }
 
-  blobName(digest: Digest): string {
-    return this.#name(blobPath(digest));
+  blobName(digest: Digest, encoding: Encoding = "identity"): string {
+    return this.#name(blobPath(digest, encoding));
   }
 
   /** @returns `committed_size`. A server that answers early ends the upload. */
@@ -160,9 +161,10 @@ export class CacheClient implements Disposable {
     } while (offset < end);
   }
 
-  async read(digest: Digest, range: { offset?: number; limit?: number } = {}): Promise<Buffer> {
+  /** @returns zstd data as the server gives it, where that is asked for. */
+  async read(digest: Digest, range: { offset?: number; limit?: number; encoding?: Encoding } = {}): Promise<Buffer> {
     const request = {
-      resource_name: this.blobName(digest),
+      resource_name: this.blobName(digest, range.encoding),
       read_offset: range.offset ?? 0,
       read_limit: range.limit ?? 0,
     };
@@ -292,9 +294,10 @@ export function wireDigest(digest: Digest): { hash: string; size_bytes: number }
   return { hash: digest.hash, size_bytes: digest.sizeBytes };
 }
 
-function blobPath({ fn, hash, sizeBytes }: Digest): string {
+function blobPath({ fn, hash, sizeBytes }: Digest, encoding: Encoding): string {
   const isNamed = fn === "blake3" || fn === "sha256tree" || fn === "gitsha1";
-  return `blobs/${isNamed ? `${fn}/` : ""}${hash}/${sizeBytes}`;
+  const prefix = encoding === "identity" ? "blobs" : `compressed-blobs/${encoding}`;
+  return `${prefix}/${isNamed ? `${fn}/` : ""}${hash}/${sizeBytes}`;
 }
 
 /** `DigestFunction.Value` of digests that share one; 0 is left to mean SHA-256, as old clients do. */

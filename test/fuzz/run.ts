@@ -1,17 +1,23 @@
 /**
- * `npm run test:fuzz -- frames|hpack [--minutes N] [--seed S] [--runs N]`: one run after another, each from the seed of
+ * `npm run test:fuzz -- frames|hpack|zstd|names|actions [--minutes N] [--seed S] [--runs N]`: one run after another, each from the seed of
  * the one before plus one, until the time is over. A failure prints the seed that replays it with `--runs 1`.
  */
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
+import { ActionResultTarget } from "./action-result-target.ts";
 import { FrameTarget } from "./frame-target.ts";
 import type { FuzzTarget } from "./fuzz-target.ts";
 import { HpackTarget } from "./hpack-target.ts";
+import { NameTarget } from "./name-target.ts";
+import { ZstdTarget } from "./zstd-target.ts";
 
 const TARGETS: Readonly<Record<string, () => FuzzTarget>> = {
   frames: () => new FrameTarget(),
   hpack: () => new HpackTarget(),
+  zstd: () => new ZstdTarget(),
+  names: () => new NameTarget(),
+  actions: () => new ActionResultTarget(),
 };
 /** What lives after so many runs is the code and its caches; more may not come to stay. */
 const WARM_RUNS = 500;

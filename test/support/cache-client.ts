@@ -86,6 +86,13 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface ReadOptions {
+  readonly offset?: number;
+  readonly limit?: number;
+  /** Default identity. */
+  readonly encoding?: Encoding;
+}
+
 export { digestOf };
 
 /** One connection to a server under test. Failed calls reject with the `ServiceError` of @grpc/grpc-js. */
@@ -115,7 +122,19 @@ export class CacheClient implements Disposable {
   }
 
   /** @returns `committed_size`. A server that answers early ends the upload. */
-  async write(bytes: Uint8Array, options: WriteOptions = {}): Promise<number> {
+  write(bytes: Uint8Array, options: WriteOptions = {}): Promise<number> {
+    return this.#write(this.#writeRequests(bytes, options), options.signal);
+  }
+
+  /** The same of what is made as it is sent: each chunk is a message. */
+  writeChunks(resourceName: string, chunks: AsyncIterable<Uint8Array>): Promise<number> {
+    return this.#write(chunkRequests(resourceName, chunks));
+  }
+
+  async #write(
+    messages: Iterable<Encodable<WriteRequest>> | AsyncIterable<Encodable<WriteRequest>>,
+    signal?: AbortSignal,
+  ): Promise<number> {
     const response = Promise.withResolvers<WriteResponse>();
     let ended = false;
     const call = this.#client.makeClientStreamRequest<Encodable<WriteRequest>, WriteResponse>(
@@ -129,16 +148,16 @@ export class CacheClient implements Disposable {
       },
     );
     const cancel = (): void => call.cancel();
-    options.signal?.addEventListener("abort", cancel);
+    signal?.addEventListener("abort", cancel);
     try {
-      for (const message of this.#writeRequests(bytes, options)) {
+      for await (const message of messages) {
         if (ended) break;
         if (!call.write(message)) await drained(call, response.promise);
       }
       call.end();
       return (await response.promise).committed_size;
     } finally {
-      options.signal?.removeEventListener("abort", cancel);
+      signal?.removeEventListener("abort", cancel);
     }
   }
 
@@ -162,7 +181,14 @@ export class CacheClient implements Disposable {
   }
 
   /** @returns zstd data as the server gives it, where that is asked for. */
-  async read(digest: Digest, range: { offset?: number; limit?: number; encoding?: Encoding } = {}): Promise<Buffer> {
+  async read(digest: Digest, range: ReadOptions = {}): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of this.readChunks(digest, range)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  /** The same as it comes. */
+  async *readChunks(digest: Digest, range: ReadOptions = {}): AsyncGenerator<Buffer> {
     const request = {
       resource_name: this.blobName(digest, range.encoding),
       read_offset: range.offset ?? 0,
@@ -170,9 +196,7 @@ export class CacheClient implements Disposable {
     };
     const { path, encode, decode } = METHODS.read;
     const call = this.#client.makeServerStreamRequest(path, encode, decode, request);
-    const chunks: Buffer[] = [];
-    for await (const { data } of call as AsyncIterable<ReadResponse>) chunks.push(data);
-    return Buffer.concat(chunks);
+    for await (const { data } of call as AsyncIterable<ReadResponse>) yield data;
   }
 
   /** @returns undefined where the server answers NOT_FOUND. */
@@ -288,6 +312,18 @@ export class CacheClients implements Disposable {
   [Symbol.dispose](): void {
     for (const client of this.#clients) client[Symbol.dispose]();
   }
+}
+
+async function* chunkRequests(
+  resourceName: string,
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Encodable<WriteRequest>> {
+  let offset = 0;
+  for await (const data of chunks) {
+    yield { resource_name: offset === 0 ? resourceName : "", write_offset: offset, finish_write: false, data };
+    offset += data.length;
+  }
+  yield { resource_name: "", write_offset: offset, finish_write: true, data: Buffer.alloc(0) };
 }
 
 export function wireDigest(digest: Digest): { hash: string; size_bytes: number } {

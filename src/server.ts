@@ -3,7 +3,7 @@ import process from "node:process";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { descriptorLimit } from "./config/descriptor-limit.ts";
-import { UploadExchange } from "./grpc/upload-exchange.ts";
+import { UploadExchange, type UploadHolder } from "./grpc/upload-exchange.ts";
 import { ConnectionSlots } from "./listener/connection-slots.ts";
 import { exchangePeers } from "./listener/exchange-peers.ts";
 import { KeptUploads } from "./listener/kept-uploads.ts";
@@ -11,6 +11,7 @@ import { largestBlobBytes, Listener, type ListenerEntryStore } from "./listener/
 import type { ListenerReport, MainMethods } from "./listener/listener-protocol.ts";
 import { ListenerThread } from "./listener/listener-thread.ts";
 import { refuseTakenPort } from "./listener/taken-port.ts";
+import type { UploadPeers } from "./grpc/resumable-uploads.ts";
 import { isLoopbackAddress } from "./loopback-address.ts";
 import type { Logger } from "./observability/logger.ts";
 import type { Histogram } from "./observability/histogram-values.ts";
@@ -33,6 +34,13 @@ export interface Engine extends ListenerEntryStore, AsyncDisposable {
   attachListener(listenerIndex: number): ListenerStoreData;
   /** The thread is gone: resolves once nothing is left of it. */
   listenerEnded(listenerIndex: number): Promise<void>;
+  readonly leftUploads: LeftBehind;
+}
+
+/** Uploads that an earlier process or an ended listener thread has left. */
+export interface LeftBehind extends UploadHolder {
+  /** Tells how many there are, now and at each change. */
+  follow(follower: (count: number) => void): void;
 }
 
 export type OpenEngine = (config: Config, logger: Logger, clock: Clock) => Promise<Engine>;
@@ -82,14 +90,16 @@ export class KuraServer implements AsyncDisposable {
     this.#clock = clock;
     this.#startedAtMs = clock.monotonicMs();
     this.#connectionSlots = new ConnectionSlots(connectionCountMax, MAIN_LISTENER, listenerCount);
-    this.#keptUploads = new KeptUploads(MAIN_LISTENER, listenerCount);
+    // What is left behind counts as if one more listener kept it.
+    this.#keptUploads = new KeptUploads(MAIN_LISTENER, listenerCount + 1);
     this.#listener = new Listener({
       config,
       logger,
       clock,
       readiness: this.readiness,
       process: { describe: () => this.#describe(), scrape: () => this.#scrape() },
-      ...(listenerCount === 1 ? {} : this.#sharedParts()),
+      uploadPeers: this.#uploadPeers(),
+      ...(listenerCount === 1 ? {} : { connectionSlots: this.#connectionSlots }),
     });
   }
 
@@ -146,6 +156,9 @@ export class KuraServer implements AsyncDisposable {
     this.#engine = engine;
     const { durability, listenerCount, connectionCountMax } = this.#config;
     const { metrics } = this.#listener;
+    const { leftUploads } = engine;
+    this.#exchange.join(listenerCount, leftUploads);
+    leftUploads.follow((count) => this.#keptUploads.note(count, listenerCount));
     this.#listener.serve(engine);
     metrics.instruments.info.set({ version: VERSION, durability }, 1);
     metrics.instruments.connectionsMax.set(connectionCountMax);
@@ -167,10 +180,16 @@ export class KuraServer implements AsyncDisposable {
     this.#readOnlyCheck = setInterval(followEngine, READ_ONLY_CHECK_INTERVAL_MS).unref();
   }
 
-  /** What the main listener shares with the others. */
-  #sharedParts() {
+  /** What the main listener reaches others' uploads by. */
+  #uploadPeers(): UploadPeers {
     const exchange = this.#exchange;
-    const uploadPeers = exchangePeers(
+    exchange.join(MAIN_LISTENER, {
+      committedBytes: (name) => this.#listener.uploads.bytesHere(name),
+      surrender: (name) => this.#listener.uploads.surrender(name),
+      forget: (name) => this.#listener.uploads.forget(name),
+      dropKept: () => this.#listener.uploads.dropKept(),
+    });
+    return exchangePeers(
       {
         committedBytes: (name) => exchange.committedBytes(name),
         take: (...args) => exchange.take(MAIN_LISTENER, ...args),
@@ -180,13 +199,6 @@ export class KuraServer implements AsyncDisposable {
       },
       this.#keptUploads,
     );
-    exchange.join(MAIN_LISTENER, {
-      committedBytes: (name) => this.#listener.uploads.bytesHere(name),
-      surrender: (name) => this.#listener.uploads.surrender(name),
-      forget: (name) => this.#listener.uploads.forget(name),
-      dropKept: () => this.#listener.uploads.dropKept(),
-    });
-    return { connectionSlots: this.#connectionSlots, uploadPeers };
   }
 
   #listenerThread(listenerIndex: number, engine: Engine): ListenerThread {

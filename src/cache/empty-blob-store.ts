@@ -111,6 +111,9 @@ class EmptyStagedBlob implements StagedBlob {
     return this.#encoded.length;
   }
 
+  /** There is nothing to find again. */
+  keepAs(): void {}
+
   write(chunk: Uint8Array): void {
     if (this.#encoding === "identity") return refuseBytes(chunk);
     if (this.bytesStaged + chunk.length > encodedBytesMax(0))
@@ -134,6 +137,10 @@ class EmptyStagedBlob implements StagedBlob {
   async detach(): Promise<DetachedBlob> {
     this.#isEnded = true;
     return { bytesStaged: this.bytesStaged, state: this.#encoded };
+  }
+
+  async leave(): Promise<void> {
+    this.#isEnded = true;
   }
 
   async discard(): Promise<void> {

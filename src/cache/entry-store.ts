@@ -45,6 +45,11 @@ export interface StagedEntry {
   /** Bytes taken so far, as they came: of an encoded upload, encoded ones. */
   readonly bytesStaged: number;
   /**
+   * From now on the upload outlives its process: whoever is given `name` finds it again after the next start, as far as
+   * it had come. Only before the first byte; without effect where the size is not known.
+   */
+  keepAs(name: string): void;
+  /**
    * Takes a copy of `chunk`, which the caller may reuse once this has returned or its promise is settled.
    * @throws {CacheError} invalid_argument at the first byte past the key's size, or past what an encoding of so many
    * bytes can take; resource_exhausted or storage_full where staging is full.
@@ -62,8 +67,8 @@ export interface StagedEntry {
    */
   commit(): Promise<void>;
   /**
-   * Gives back the memory that the staged bytes take, because nobody will write to the upload for a while. It can
-   * be written to and committed as before. Where there is no room to put the bytes elsewhere they stay in memory.
+   * Gives back the memory that the staged bytes take, because nobody will write to the upload for a while, and has them
+   * outlive the process where they have a name. It can be written to and committed as before. Where there is no room to put the bytes elsewhere they stay in memory.
    */
   park(): Promise<void>;
   /**
@@ -71,6 +76,11 @@ export interface StagedEntry {
    * @throws {CacheError} where there is no room to put them elsewhere: then the upload is as it was.
    */
   detach(): Promise<DetachedEntry>;
+  /**
+   * Ends the upload here for a later process to go on with; one that has no name is discarded. The bytes are on disk
+   * when it resolves, or not yet where `signal` is aborted before.
+   */
+  leave(signal: AbortSignal): Promise<void>;
   /** Frees everything that is staged. Calling it after `commit` or twice does nothing. */
   discard(): Promise<void>;
 }

@@ -18,6 +18,10 @@ export class MeasuredStagedEntry implements StagedEntry {
     return this.#inner.bytesStaged;
   }
 
+  keepAs(name: string): void {
+    this.#inner.keepAs(name);
+  }
+
   write(chunk: Uint8Array): Promise<void> | void {
     return this.#inner.write(chunk);
   }
@@ -38,6 +42,10 @@ export class MeasuredStagedEntry implements StagedEntry {
 
   detach(): Promise<DetachedEntry> {
     return this.#inner.detach();
+  }
+
+  leave(signal: AbortSignal): Promise<void> {
+    return this.#inner.leave(signal);
   }
 
   discard(): Promise<void> {

@@ -44,6 +44,9 @@ export interface ResumableUploadsOptions {
   readonly peers?: UploadPeers;
 }
 
+/** Time that an orderly stop takes for what is kept; what is left then is kept too, as after any other end. */
+const LEAVE_MS_MAX = 5000;
+
 interface KeptUpload {
   readonly staged: StagedBlob;
   readonly expiry: Timer;
@@ -150,7 +153,7 @@ export class ResumableUploads {
   }
 
   #enter(name: string, onTakenOver: (error: CacheError) => void): UploadClaim {
-    const claim = new UploadClaim(this.#take(name), onTakenOver, (kept, isDropped) => {
+    const claim = new UploadClaim(name, this.#take(name), onTakenOver, (kept, isDropped) => {
       if (isDropped && this.#peers?.othersKeep === true) this.#peers.forget(name);
       return this.#release(name, kept);
     });
@@ -166,6 +169,17 @@ export class ResumableUploads {
   /** Drops everything that is kept here. */
   async dropKept(): Promise<void> {
     await Promise.all([...this.#kept.keys()].map((name) => this.#drop(name)));
+  }
+
+  /** Leaves everything that is kept here to the next process. */
+  async leaveKept(): Promise<void> {
+    const late = new AbortController();
+    const timer = this.#timers.start(LEAVE_MS_MAX, () => late.abort());
+    for (const name of this.#kept.keys())
+      await this.#take(name)
+        ?.leave(late.signal)
+        .catch(() => undefined);
+    timer.cancel();
   }
 
   #take(name: string): StagedBlob | undefined {
@@ -215,6 +229,7 @@ function reservedBytes({ key, bytesStaged }: StagedBlob): number {
  * why it starts again; but they stay until it has outgrown them, so that the committed size never goes back.
  */
 export class UploadClaim {
+  readonly #name: string;
   readonly #onTakenOver: (error: CacheError) => void;
   readonly #onRelease: (kept: StagedBlob | undefined, isDropped: boolean) => Promise<void>;
   #isTakenOver = false;
@@ -225,10 +240,12 @@ export class UploadClaim {
   #isKept = true;
 
   constructor(
+    name: string,
     earlier: StagedBlob | undefined,
     onTakenOver: (error: CacheError) => void,
     onRelease: (kept: StagedBlob | undefined, isDropped: boolean) => Promise<void>,
   ) {
+    this.#name = name;
     this.#earlier = earlier;
     this.#onTakenOver = onTakenOver;
     this.#onRelease = onRelease;
@@ -273,6 +290,7 @@ export class UploadClaim {
 
   /** The stream starts from 0 into `staged`. */
   begin(staged: StagedBlob): StagedBlob {
+    staged.keepAs(this.#name);
     this.#current = staged;
     return staged;
   }

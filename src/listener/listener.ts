@@ -192,7 +192,7 @@ export class Listener {
     this.#http.drain();
     await this.#transport?.drain(deadlineMs);
     await connectionsClosed;
-    await this.uploads.dropKept();
+    await this.uploads.leaveKept();
     await this.#origins?.[Symbol.asyncDispose]();
     await this.#scanner[Symbol.asyncDispose]();
   }

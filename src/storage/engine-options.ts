@@ -34,6 +34,8 @@ export interface EngineOptions {
   readonly fileSystem?: FileSystem;
   /** Default: a worker thread each. */
   readonly startShard?: StartShard;
+  /** Default: that of the system, see readBootId. */
+  readonly boot?: Uint8Array;
   /** Default: a lock on a file, which only a real directory can hold. */
   readonly lock?: (directory: string) => Disposable;
   /** Descriptors that may stay open for reading segments in all (HAZARDS H9); default 256. */

@@ -36,6 +36,8 @@ export interface FileSystem {
   open(path: string, mode: OpenMode): number;
   close(fd: number): void;
   sizeOf(fd: number): number;
+  /** When the file was last written to, in milliseconds since the epoch. */
+  modifiedAtMs(fd: number): number;
   /** @returns bytes read: 0 at the end of the file. */
   read(fd: number, target: Uint8Array, position: number): number;
   /** @returns bytes written, possibly fewer than given. */
@@ -69,6 +71,7 @@ export const nodeFileSystem: FileSystem = {
   open: (path, mode) => openSync(path, OPEN_FLAGS[mode]),
   close: closeSync,
   sizeOf: (fd) => fstatSync(fd).size,
+  modifiedAtMs: (fd) => fstatSync(fd).mtimeMs,
   read: (fd, target, position) => readSync(fd, target, 0, target.byteLength, position),
   writeVector: (fd, sources, position) => writevSync(fd, sources, position),
   truncate: ftruncateSync,

@@ -1,10 +1,11 @@
 import { dirname, join } from "node:path";
 import { CacheError } from "../cache/cache-error.ts";
-import { systemClock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { systemTimers } from "../timers.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { DiskLedger } from "./disk-ledger.ts";
 import { type EngineOptions, type EngineSizes, engineSizes, SLAB_BLOCK_BYTES } from "./engine-options.ts";
+import { readBootId } from "./boot-id.ts";
 import { type FileSystem, nodeFileSystem, removeIfThere, removeQuietly } from "./file-system.ts";
 import { HotRecords } from "./hot-records.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
@@ -18,6 +19,7 @@ import type { SegmentSummary } from "./shard/shard-protocol.ts";
 import { SupervisedShard } from "./shard/supervised-shard.ts";
 import type { EngineParts, SegmentFollower } from "./storage-engine.ts";
 import { DiskAdmission } from "./staging/disk-admission.ts";
+import { findLeftFiles, LeftUploads } from "./staging/left-uploads.ts";
 import type { StagingContext } from "./staging/staged-upload.ts";
 import { stagingPaths } from "./staging/staging-paths.ts";
 import { StagingSlab } from "./staging/staging-slab.ts";
@@ -28,6 +30,11 @@ const MAIN_LISTENER = 0;
 const SEGMENTS_OPEN_MAX = 256;
 const UPLOADS_WAITING_MAX = 4096;
 const ADMISSION_WAIT_MS = 20_000;
+/** Uploads that an earlier process or an ended thread has left, and that a client may still come back for. */
+const LEFT_UPLOADS_MAX = 256;
+const LEFT_UPLOAD_MS_MAX = 10 * 60_000;
+/** Of what temp files may take. */
+const LEFT_UPLOADS_SHARE_MAX = 1 / 4;
 
 /** What is there before the shards are. */
 interface Foundation {
@@ -35,14 +42,17 @@ interface Foundation {
   readonly sizes: EngineSizes;
   readonly fileSystem: FileSystem;
   readonly paths: StorePaths;
+  readonly clock: Clock;
+  readonly boot: Uint8Array | undefined;
   readonly ledger: DiskLedger;
   readonly slab: StagingSlab;
   readonly assignment: ShardAssignment;
 }
 
 /**
- * Opens a data directory, in this order: lock; empty the staging folder; start one worker a shard, which claims its
- * slot; recover the segment files (each worker a share of them); fill the index; begin to take uploads.
+ * Opens a data directory, in this order: lock; empty the staging folder of all that no client can go on with; start one
+ * worker a shard, which claims its slot; recover the segment files (each worker a share of them); fill the index; begin
+ * to take uploads.
  * @throws {CacheError} failed_precondition where the directory is in use or of another format.
  */
 export async function openEngine(options: EngineOptions): Promise<EngineParts> {
@@ -53,13 +63,20 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
   const lock = options.lock?.(options.directory) ?? DirectoryLock.acquire(options.directory);
   const shards: SupervisedShard[] = [];
   try {
-    clearStaging(fileSystem, paths.staging);
+    const boot = options.boot ?? readBootId();
+    const clock = options.clock ?? systemClock;
+    const leftFiles = findLeftFiles({ fileSystem, boot }, paths.staging, fileSystem.listDirectory(paths.staging), {
+      msMax: LEFT_UPLOAD_MS_MAX,
+      nowMs: clock.wallMs(),
+    });
     clearForeignCheckpoints(fileSystem, paths.checkpoint, sizes.shardCount);
     const foundation: Foundation = {
       options,
       sizes,
       fileSystem,
       paths,
+      clock,
+      boot,
       ledger: new DiskLedger(options.maxBytes),
       slab: new StagingSlab(sizes.stagingMemoryBytes, SLAB_BLOCK_BYTES, {
         index: MAIN_LISTENER,
@@ -81,10 +98,12 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
         }
       },
     ]);
+    const intake = buildIntake(foundation, shards, foreign, segmentFollowers);
+    // After recovery: they get what room is left.
+    intake.leftUploads.takeIn(leftFiles);
     return {
       ...foundation,
       logger: options.logger,
-      clock: options.clock ?? systemClock,
       lock,
       shards,
       readers,
@@ -92,7 +111,7 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
       hotRecords,
       openSegmentsMax,
       segmentFollowers,
-      ...buildIntake(foundation, shards, foreign, segmentFollowers),
+      ...intake,
     };
   } catch (error) {
     await Promise.all(shards.map((shard) => shard.terminate()));
@@ -178,16 +197,13 @@ async function recoverAndLoad(foundation: Foundation, shards: readonly Supervise
 
 /** What uploads pass through: staging, admission to the disk, and the retirement that makes room. */
 function buildIntake(
-  { options, sizes, fileSystem, paths, ledger, slab }: Foundation,
+  { options, sizes, fileSystem, paths, clock, boot, ledger, slab }: Foundation,
   shards: readonly SupervisedShard[],
   foreign: SegmentSummary[],
   segmentFollowers: ReadonlySet<SegmentFollower>,
-): { staging: StagingContext; retirement: Retirement } {
-  const waiting = {
-    waitersMax: UPLOADS_WAITING_MAX,
-    waitMs: options.admissionWaitMs ?? ADMISSION_WAIT_MS,
-    timers: options.timers ?? systemTimers,
-  };
+): { staging: StagingContext; retirement: Retirement; leftUploads: LeftUploads } {
+  const { timers = systemTimers, admissionWaitMs = ADMISSION_WAIT_MS } = options;
+  const waiting = { waitersMax: UPLOADS_WAITING_MAX, waitMs: admissionWaitMs, timers };
   const admission = new DiskAdmission(ledger, {
     ...waiting,
     keepFreeBytes: sizes.keepFreeBytes,
@@ -225,12 +241,23 @@ function buildIntake(
     adoptBytesMin: sizes.adoptBytesMin,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(paths.staging, MAIN_LISTENER),
+    boot,
     diskUseChanged() {
       admission.roomWasMade();
       retirement.check();
     },
   };
-  return { staging, retirement };
+  const leftUploads = new LeftUploads({
+    staging,
+    directory: paths.staging,
+    keepFreeBytes: sizes.keepFreeBytes,
+    countMax: LEFT_UPLOADS_MAX,
+    bytesMax: sizes.stagingDiskBytes * LEFT_UPLOADS_SHARE_MAX,
+    msMax: LEFT_UPLOAD_MS_MAX,
+    clock,
+    timers,
+  });
+  return { staging, retirement, leftUploads };
 }
 
 function listSegments(fileSystem: FileSystem, directory: string): { segmentIds: number[]; foreignNames: string[] } {
@@ -242,12 +269,6 @@ function listSegments(fileSystem: FileSystem, directory: string): { segmentIds: 
     else segmentIds.push(segmentId);
   }
   return { segmentIds, foreignNames };
-}
-
-/** Nothing in the staging folder was acknowledged: what a crash left there goes. */
-function clearStaging(fileSystem: FileSystem, directory: string): void {
-  // Quietly: somebody's folder in there is no reason not to start.
-  for (const name of fileSystem.listDirectory(directory)) removeQuietly(fileSystem, join(directory, name));
 }
 
 /** Checkpoints that a crash left half written, or that no shard of this run would read. */

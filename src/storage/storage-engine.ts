@@ -15,6 +15,7 @@ import {
 } from "./shard/shard-stats.ts";
 import type { SupervisedShard } from "./shard/supervised-shard.ts";
 import { ShardedEntryStore, type StoreParts } from "./sharded-entry-store.ts";
+import type { LeftUploads } from "./staging/left-uploads.ts";
 
 /** The parts that `openEngine` puts together. */
 export interface EngineParts extends StoreParts {
@@ -23,6 +24,7 @@ export interface EngineParts extends StoreParts {
   readonly ledger: DiskLedger;
   readonly shards: readonly SupervisedShard[];
   readonly retirement: Retirement;
+  readonly leftUploads: LeftUploads;
   /** Descriptors for reading segments that each listener may keep open. */
   readonly openSegmentsMax: number;
   /** Told of segments whose files are gone. */
@@ -53,6 +55,8 @@ export interface EngineStats {
   readonly stagingFileBytesMax: number;
   /** Uploads that wait for room on disk, or for room to stage in. */
   readonly uploadsWaiting: number;
+  /** Uploads that an earlier process or an ended thread has left, to be gone on with. */
+  readonly leftUploads: number;
   readonly hotRecordBytes: number;
   readonly shardCount: number;
   /** How long an entry written now is expected to live; 0 while there is nothing to go by. */
@@ -91,6 +95,11 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
     return new StorageEngine(await openEngine(options));
   }
 
+  /** Uploads whose process or thread has ended. */
+  get leftUploads(): LeftUploads {
+    return this.parts.leftUploads;
+  }
+
   /** Makes room for a listener thread beside this one. @returns what its store is opened with. */
   attachListener(listenerIndex: number): ListenerStoreData {
     const link = new ListenerLink(this.parts, listenerIndex, (record) => this.noteQuarantine(record));
@@ -105,7 +114,7 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
   }
 
   stats(): EngineStats {
-    const { shards, ledger, staging, hotRecords, sizes } = this.parts;
+    const { shards, ledger, staging, leftUploads, hotRecords, sizes } = this.parts;
     const snapshots = shards.map((shard) => ({
       ...shard.stats.snapshot(),
       entries: shard.index.liveCount,
@@ -124,6 +133,7 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
       stagingFileBytes: staging.fileBudget.bytesUsed,
       stagingFileBytesMax: staging.fileBudget.bytesMax,
       uploadsWaiting: ledger.waiterCount + staging.fileBudget.waiterCount,
+      leftUploads: leftUploads.count,
       hotRecordBytes: hotRecords.bytes,
       shardCount: shards.length,
       expectedLifetimeSeconds: this.expectedLifetimeSeconds() ?? 0,
@@ -145,7 +155,8 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
     if (this.closed) return;
     this.closed = true;
     this.housekeeping[Symbol.dispose]();
-    const { shards, retirement, readers, lock, logger } = this.parts;
+    const { shards, retirement, leftUploads, readers, lock, logger } = this.parts;
+    leftUploads[Symbol.dispose]();
     await retirement.stop();
     await Promise.all(
       shards.map(async (shard, shardIndex) => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
  *   lock        held by the running process
  *   segments/   XXXXXXXX.seg, append-only, the truth
  *   checkpoint/ the index as it was some time ago, a file per shard; derived, may be deleted
- *   staging/    uploads in progress; emptied at every start
+ *   staging/    uploads in progress; at every start emptied of those that nobody can go on with
  */
 export class StorePaths {
   readonly root: string;

@@ -176,6 +176,36 @@ test("a listener thread that dies is started again; the others serve meanwhile, 
   for (const upload of stalled) upload[Symbol.dispose]();
 });
 
+test("uploads that a listener thread kept when it died go on at the others", async () => {
+  const server = await start();
+  const blobs = Array.from({ length: CONNECTIONS }, (_, i) => random.bytes(i % 6 === 1 ? 9 * MIB : 100_000));
+  const names: string[] = [];
+  {
+    using clients = new CacheClients(server.endpoint, CONNECTIONS);
+    for (const [i, blob] of blobs.entries()) {
+      const resourceName = clients.at(i).uploadName(digestOf(blob));
+      names.push(resourceName);
+      await clients
+        .at(i)
+        .write(blob, { resourceName, end: blob.length / 2 })
+        .catch(() => undefined);
+    }
+  }
+  const dying = listenerThread();
+  const exited = new Promise((resolve) => dying.once("exit", resolve));
+  dying.postMessage(null);
+  await exited;
+  await vi.waitFor(() => expect(threads.length).toBe(4), { timeout: 20_000 });
+  using clients = new CacheClients(server.endpoint, CONNECTIONS);
+  for (const [i, blob] of blobs.entries()) {
+    const resourceName = names[i] ?? "";
+    const offset = Number((await clients.at(i).queryWriteStatus(resourceName)).committed_size);
+    expect(offset).toBe(blob.length / 2);
+    await clients.at(i + 1).write(blob, { resourceName, offset });
+    expect((await clients.at(i).read(digestOf(blob))).equals(blob)).toBe(true);
+  }
+});
+
 test("draining finishes the uploads of every listener, refuses new ones, and closes the engine only then", async () => {
   const server = await start();
   using clients = new CacheClients(server.endpoint, CONNECTIONS);

@@ -161,6 +161,20 @@ export class CacheClient implements Disposable {
     }
   }
 
+  /** Sends the bytes that `options` say and leaves the call open, as a client does whose network has stalled. */
+  openWrite(bytes: Uint8Array, options: WriteOptions): { cancel(): void } {
+    const { path, encode, decode } = METHODS.write;
+    const call = this.#client.makeClientStreamRequest<Encodable<WriteRequest>, WriteResponse>(
+      path,
+      encode,
+      decode,
+      // However it ends: nobody waits for it.
+      () => undefined,
+    );
+    for (const message of this.#writeRequests(bytes, options)) call.write({ ...message, finish_write: false });
+    return call;
+  }
+
   /** The messages that {@link write} sends; also for tests that send them in their own way. */
   *#writeRequests(bytes: Uint8Array, options: WriteOptions): Generator<Encodable<WriteRequest>> {
     const messageBytes = options.messageBytes ?? BAZEL_MESSAGE_BYTES;

@@ -72,6 +72,10 @@ export class FaultyFileSystem implements FileSystem {
     this.#note("sizeOf", this.#pathOf(fd));
     return nodeFileSystem.sizeOf(fd);
   }
+  modifiedAtMs(fd: number): number {
+    this.#note("modifiedAtMs", this.#pathOf(fd));
+    return nodeFileSystem.modifiedAtMs(fd);
+  }
   read(fd: number, target: Uint8Array, position: number): number {
     this.#note("read", this.#pathOf(fd));
     return nodeFileSystem.read(fd, cut(target, this.readBytesMax), position);

@@ -1,5 +1,5 @@
 import type { EngineFigures } from "../../src/observability/metrics.ts";
-import type { Engine } from "../../src/server.ts";
+import type { Engine, LeftBehind } from "../../src/server.ts";
 import { MemoryEntryStore } from "./memory-entry-store.ts";
 
 /** The memory store with what the server wants of an engine beside entries. */
@@ -20,6 +20,15 @@ export class MemoryEngine extends MemoryEntryStore implements Engine {
   attachListener(): never {
     throw new Error("what is in the memory of one thread cannot be served by another");
   }
+
+  /** Nothing outlives memory. */
+  readonly leftUploads: LeftBehind = {
+    follow: (follower) => follower(0),
+    committedBytes: () => 0,
+    surrender: async () => undefined,
+    forget: async () => undefined,
+    dropKept: async () => undefined,
+  };
 
   async listenerEnded(): Promise<void> {}
 

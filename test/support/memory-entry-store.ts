@@ -49,6 +49,8 @@ export class MemoryEntryStore implements EntryStore {
   /** Uploads ever begun. */
   stagedEver = 0;
   stagedBytes = 0;
+  /** What uploads are to be found by, in order. */
+  readonly keptNames: string[] = [];
 
   constructor(options: MemoryEntryStoreOptions = {}) {
     this.#chunkBytes = options.chunkBytes ?? 64 * 1024;
@@ -176,6 +178,10 @@ class MemoryStaged implements StagedEntry {
     this.#encoding = encoding;
   }
 
+  keepAs(name: string): void {
+    this.#store.keptNames.push(name);
+  }
+
   write(chunk: Uint8Array): void {
     if (this.#isEnded) throw new CacheError("internal", "write after the upload has ended");
     const sizeBytes = this.#encoding === "identity" ? this.key.sizeBytes : encodedBytesMax(this.key.sizeBytes ?? 0);
@@ -211,6 +217,11 @@ class MemoryStaged implements StagedEntry {
     const state = { bytes: Buffer.concat(this.#chunks), encoding: this.#encoding };
     this.#end();
     return { bytesStaged, state };
+  }
+
+  /** Memory ends with the process. */
+  async leave(): Promise<void> {
+    if (!this.#isEnded) this.#end();
   }
 
   async discard(): Promise<void> {

@@ -14,6 +14,7 @@ export const CALL_KINDS = {
   close: "close",
   closeAsync: "close",
   sizeOf: "read",
+  modifiedAtMs: "read",
   read: "read",
   readAsync: "read",
   writeVector: "write",

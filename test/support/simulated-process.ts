@@ -57,6 +57,11 @@ export class SimulatedProcess implements FileSystem {
     return this.#perform("sizeOf", () => this.#file(fd).sizeBytes);
   }
 
+  /** Files here have no times: all are as old as can be. */
+  modifiedAtMs(fd: number): number {
+    return this.#perform("modifiedAtMs", () => (this.#file(fd), 0));
+  }
+
   read(fd: number, target: Uint8Array, position: number): number {
     return this.#perform("read", () => this.#readSome(fd, target, position));
   }

@@ -3,10 +3,8 @@ import { CacheError } from "../../cache/cache-error.ts";
 import { ThreadCalls } from "../../thread-calls.ts";
 import { DiskLedger } from "../disk-ledger.ts";
 import type { EngineParts } from "../storage-engine.ts";
-import { clearStagingOf } from "../staging/staging-paths.ts";
 import type { QuarantinedRecord } from "../shard/shard-protocol.ts";
 import type { ShardFollower, SupervisedShard } from "../shard/supervised-shard.ts";
-import { StorePaths } from "../store-paths.ts";
 import type { AdmissionName, EngineMethods, ListenerStoreData, ListenerStoreMethods } from "./listener-protocol.ts";
 
 type StoreCalls = ThreadCalls<ListenerStoreMethods, EngineMethods>;
@@ -58,16 +56,17 @@ export class ListenerLink {
 
   /** The thread is gone: resolves once nothing is left of it, so that another may take its place. */
   async ended(): Promise<void> {
-    const { parts, data, ledger, fileBudget } = this;
-    const { listenerIndex } = data;
+    const { parts, ledger, fileBudget } = this;
+    const { listenerIndex } = this.data;
     this.calls.end(new CacheError("unavailable", "the listener thread has ended"));
     this.port.close();
     parts.segmentFollowers.delete(this.tellRetired);
     // Uploads that it had handed over are still stored; only then its blocks and its files are free.
     await Promise.all(parts.shards.map((shard) => shard.leave(listenerIndex)));
-    clearStagingOf(parts.fileSystem, new StorePaths(data.directory).staging, listenerIndex);
     ledger.releaseHeldBy(listenerIndex);
     fileBudget.releaseHeldBy(listenerIndex);
+    // What clients may go on with stays, and takes its room anew.
+    parts.leftUploads.takeInOf(listenerIndex);
     this.diskUseChanged();
   }
 

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { ThreadCalls } from "../../thread-calls.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import { DiskLedger } from "../disk-ledger.ts";
+import { readBootId } from "../boot-id.ts";
 import { type EngineLogger, SLAB_BLOCK_BYTES } from "../engine-options.ts";
 import { type FileSystem, nodeFileSystem } from "../file-system.ts";
 import { HotRecords } from "../hot-records.ts";
@@ -155,6 +156,7 @@ function listenerStaging(
     adoptBytesMin: sizes.adoptBytesMin,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(new StorePaths(data.directory).staging, listenerIndex),
+    boot: readBootId(),
     diskUseChanged() {
       const isTight = ledger.hasWaiters || ledger.bytesUsed > sizes.retireAboveBytes;
       if (isTight || shards.some(({ index }) => index.liveCount > entriesFull)) tellEngine();

@@ -12,7 +12,9 @@ import type { PutOutcome, StagedSource } from "../shard/shard-protocol.ts";
 import { isDiskFull } from "../shard/write-failure.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
 import type { Admission } from "./disk-admission.ts";
+import { noteUpload } from "./note-upload.ts";
 import { StagingFile } from "./staging-file.ts";
+import { encodeStagingHead, freshStagingHead, hashUploadName } from "./staging-head.ts";
 import { type StagingSlab, UNPROMISED_BYTES_MAX } from "./staging-slab.ts";
 
 /** What all uploads share. */
@@ -30,14 +32,18 @@ export interface StagingContext {
   readonly adoptBytesMin: number;
   readonly entryBytesMax: number;
   readonly newStagingPath: () => string;
+  /** See readBootId. */
+  readonly boot: Uint8Array | undefined;
   /** Called after bytes were given back or the disk got fuller. */
   readonly diskUseChanged: () => void;
 }
 
 /** A closed temp file and the room reserved for it; both belong to nobody until they are attached. */
-interface DetachedUpload {
+export interface DetachedUpload {
   readonly path: string;
   readonly encoding: Encoding;
+  /** See {@link StagedUpload.keepAs}; or its hash. */
+  readonly name: string | Uint8Array | undefined;
   readonly sizeBytes: number | undefined;
   readonly coveredBytes: number;
   readonly reservedBytes: number;
@@ -67,6 +73,8 @@ export class StagedUpload implements StagedEntry {
   private blockFill: Buffer | undefined;
   private blockFilled = 0;
   private file: StagingFile | undefined;
+  /** What a later process finds the file by; the hash of it once there is a file. */
+  private name: string | Uint8Array | undefined;
   /** Room is reserved for an upload of this size. */
   private coveredBytes = 0;
   private reservedBytes = 0;
@@ -140,10 +148,11 @@ export class StagedUpload implements StagedEntry {
     key: EntryKey,
     { bytesStaged, state }: DetachedEntry,
   ): Promise<StagedUpload> {
-    const { path, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
+    const { path, name, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
     const { fileSystem, ledger, fileBudget, newStagingPath } = context;
     const upload = new StagedUpload(context, shard, key, encoding === "identity" ? sizeBytes : key.sizeBytes, encoding);
     upload.staged = bytesStaged;
+    upload.name = name;
     upload.coveredBytes = coveredBytes;
     upload.reservedBytes = reservedBytes;
     upload.reservedFileBytes = reservedFileBytes;
@@ -165,6 +174,12 @@ export class StagedUpload implements StagedEntry {
 
   get bytesStaged(): number {
     return this.staged;
+  }
+
+  keepAs(name: string): void {
+    if (this.state !== "open" || this.sizeBytes === undefined || this.staged > 0) return;
+    this.name = name;
+    if (this.file !== undefined) this.beginFile(this.file);
   }
 
   tryWrite(chunk: Uint8Array): boolean {
@@ -231,9 +246,35 @@ export class StagedUpload implements StagedEntry {
   }
 
   async park(): Promise<void> {
-    if (this.state !== "open" || this.file !== undefined || this.blocks.length === 0) return;
+    if (this.state !== "open" || this.staged === 0) return;
     await this.busy;
-    await this.track(this.spill(new Uint8Array(0), this.coveredBytes))?.catch(() => undefined);
+    await this.track(this.settleOnFile())?.catch(() => undefined);
+  }
+
+  /** What the file holds outlives this process; what is in a buffer does not. */
+  private async settleOnFile(): Promise<void> {
+    if (this.file === undefined) await this.spill(new Uint8Array(0), this.coveredBytes);
+    await this.file?.settle();
+  }
+
+  async leave(signal: AbortSignal): Promise<void> {
+    if (this.name === undefined) return this.discard();
+    if (this.state !== "open") return;
+    const { fileSystem, ledger } = this.context;
+    try {
+      await this.busy;
+      if (this.file === undefined) await this.track(this.spill(new Uint8Array(0), this.coveredBytes));
+      this.state = "committing";
+      await noteUpload(fileSystem, await this.finishFile(), signal);
+    } catch (error) {
+      await this.release();
+      throw stagingError(error);
+    }
+    // Whoever finds the file counts it anew.
+    this.file = undefined;
+    ledger.release(this.reservedBytes);
+    this.reservedBytes = 0;
+    this.end();
   }
 
   async detach(): Promise<DetachedEntry> {
@@ -241,7 +282,7 @@ export class StagedUpload implements StagedEntry {
     await this.busy;
     if (this.file === undefined) await this.track(this.spill(new Uint8Array(0), this.coveredBytes));
     this.state = "committing";
-    const { staged, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = this;
+    const { staged, name, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = this;
     const { ledger, fileBudget } = this.context;
     let path: string;
     try {
@@ -256,7 +297,7 @@ export class StagedUpload implements StagedEntry {
     this.reservedBytes = 0;
     this.reservedFileBytes = 0;
     this.end();
-    const state: DetachedUpload = { path, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes };
+    const state: DetachedUpload = { path, name, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes };
     return { bytesStaged: staged, state };
   }
 
@@ -357,9 +398,18 @@ export class StagedUpload implements StagedEntry {
   private async openFile(coveredBytes: number, signal?: AbortSignal): Promise<StagingFile> {
     const { fileSystem, newStagingPath } = this.context;
     await this.cover(coveredBytes, true, signal);
-    const bufferBytes = Math.min(FILE_BUFFER_BYTES, coveredBytes + 1);
+    const bufferBytes = Math.min(FILE_BUFFER_BYTES, ADOPTED_PAYLOAD_OFFSET + coveredBytes + 1);
     this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, bufferBytes);
+    this.beginFile(this.file);
     return this.file;
+  }
+
+  private beginFile(file: StagingFile): void {
+    const { sizeBytes } = this;
+    if (this.name === undefined || sizeBytes === undefined) return;
+    // Not before: most uploads come without a file.
+    if (typeof this.name === "string") this.name = hashUploadName(this.name);
+    file.beginWith(encodeStagingHead(freshStagingHead(this.name, sizeBytes, this.context.boot)));
   }
 
   /** Every byte is written and the descriptor is closed when it resolves (I5). @returns the path. */
@@ -409,9 +459,7 @@ export class StagedUpload implements StagedEntry {
 
   /** What an upload of this size takes on disk while it is handed over. */
   private diskBytes(sizeBytes: number, onFile: boolean): number {
-    if (!onFile) return recordFootprintBytes(sizeBytes);
-    if (sizeBytes >= this.context.adoptBytesMin) return adoptedFileBytes(sizeBytes);
-    return recordFootprintBytes(sizeBytes) + stagingFileBytes(sizeBytes);
+    return onFile ? stagedFileBytes(sizeBytes, this.context.adoptBytesMin) : recordFootprintBytes(sizeBytes);
   }
 
   private track(work: Promise<void> | undefined): Promise<void> | undefined {
@@ -446,6 +494,12 @@ export class StagedUpload implements StagedEntry {
     }
     diskUseChanged();
   }
+}
+
+/** What an upload of this size takes on disk from its temp file to its place among the records. */
+export function stagedFileBytes(sizeBytes: number, adoptBytesMin: number): number {
+  if (sizeBytes >= adoptBytesMin) return adoptedFileBytes(sizeBytes);
+  return recordFootprintBytes(sizeBytes) + stagingFileBytes(sizeBytes);
 }
 
 /** What the uploader is told of a put that failed. */

@@ -49,6 +49,12 @@ export class StagingFile {
     return new StagingFile(fileSystem, path, fd, position, bufferBytes);
   }
 
+  /** Puts `head` into the bytes left free. Only before the first byte; the buffers have room for it and more. */
+  beginWith(head: Uint8Array): void {
+    this.position = 0;
+    this.fill(head);
+  }
+
   /** Copies `chunk` where that can be done at once. @returns false where nothing was taken. */
   tryWrite(chunk: Uint8Array): boolean {
     const room = this.filling.length - this.filled;
@@ -99,6 +105,14 @@ export class StagingFile {
     this.filling = this.other ?? Buffer.allocUnsafeSlow(full.length);
     this.other = full;
     this.filled = 0;
+  }
+
+  /** Resolves once the file holds what was written so far. @throws what the file system reported. */
+  async settle(): Promise<void> {
+    await this.pending;
+    if (this.filled > 0 && this.failure === undefined) this.flush();
+    await this.pending;
+    if (this.failure !== undefined) throw this.failure;
   }
 
   /**

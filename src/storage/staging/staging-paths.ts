@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type FileSystem, removeQuietly } from "../file-system.ts";
+import type { FileSystem } from "../file-system.ts";
 
 /** Names of temp files: the listener's number and a count, never anything that a client sent (H18). */
 export function stagingPaths(directory: string, listenerIndex: number): () => string {
@@ -10,11 +10,9 @@ export function stagingPaths(directory: string, listenerIndex: number): () => st
   };
 }
 
-/** Removes what a listener thread that has ended has left; nothing in it was acknowledged. */
-export function clearStagingOf(fileSystem: FileSystem, directory: string, listenerIndex: number): void {
-  for (const name of fileSystem.listDirectory(directory)) {
-    if (name.startsWith(prefixOf(listenerIndex))) removeQuietly(fileSystem, join(directory, name));
-  }
+/** The temp files that are a listener thread's own. */
+export function stagingNamesOf(fileSystem: FileSystem, directory: string, listenerIndex: number): string[] {
+  return fileSystem.listDirectory(directory).filter((name) => name.startsWith(prefixOf(listenerIndex)));
 }
 
 function prefixOf(listenerIndex: number): string {

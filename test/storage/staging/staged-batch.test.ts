@@ -68,6 +68,7 @@ function open(ledgerBytes: number): void {
     adoptBytesMin: BLOCK_BYTES,
     entryBytesMax: BLOCK_BYTES,
     newStagingPath: () => "",
+    boot: undefined,
     diskUseChanged: () => undefined,
   };
 }

@@ -32,6 +32,9 @@ const openKey = (): EntryKey => ({
   sizeBytes: undefined,
 });
 
+/** A kernel of this test's own. */
+const BOOT = Buffer.alloc(16, 0xb0);
+
 let directory: TemporaryDirectory;
 let fileSystem: FaultyFileSystem;
 let ledger: DiskLedger;
@@ -95,6 +98,7 @@ function open(ledgerBytes = 256 * MIB, waitMs = 60_000): void {
     adoptBytesMin: ADOPT_BYTES_MIN,
     entryBytesMax: ENTRY_BYTES_MAX,
     newStagingPath: () => join(directory.path, `${(pathCount += 1)}.tmp`),
+    boot: BOOT,
     diskUseChanged: () => admission.roomWasMade(),
   };
 }

@@ -2,9 +2,17 @@ import process from "node:process";
 import { stringify } from "yaml";
 import { type CommandName, type Flag, parseCommandLine } from "./config/command-line.ts";
 import { readConfigFile } from "./config/config-file.ts";
-import { type Config, defaultText, environmentName, type Option, type OptionName, OPTIONS } from "./config/options.ts";
+import {
+  type Config,
+  defaultText,
+  environmentName,
+  hasCredentials,
+  type Option,
+  type OptionName,
+  OPTIONS,
+} from "./config/options.ts";
 
-export type { Config } from "./config/options.ts";
+export { type Config, hasCredentials } from "./config/options.ts";
 
 /** One effective value and where it came from: `flag --port`, `environment KURA_PORT`, `file <path>`, `default`. */
 export interface Setting {
@@ -111,7 +119,8 @@ function resolveOptions(given: (flag: string) => GivenText | undefined, problems
 }
 
 /** Values that are fine alone and not together. */
-function conflictsIn({ maxBytes, stagingDiskBytes, blobBytesMax, tlsCertPath, tlsKeyPath }: Config): string[] {
+function conflictsIn(config: Config): string[] {
+  const { maxBytes, stagingDiskBytes, blobBytesMax } = config;
   const bytes = (value: number) => OPTIONS.maxBytes.kind.format(value);
   const problems: string[] = [];
   if (stagingDiskBytes >= maxBytes) {
@@ -122,8 +131,29 @@ function conflictsIn({ maxBytes, stagingDiskBytes, blobBytesMax, tlsCertPath, tl
   if (blobBytesMax > maxBytes) {
     problems.push(`--max-blob-size: expected at most --max-size (${bytes(maxBytes)}), got ${bytes(blobBytesMax)}`);
   }
+  return [...problems, ...accessConflictsIn(config)];
+}
+
+function accessConflictsIn(config: Config): string[] {
+  const { tlsCertPath, tlsKeyPath, tlsClientCaPath, tlsClientAuth } = config;
+  const { jwtKeysAt, jwtIssuer, jwtAudience, accessRulesPath } = config;
+  const problems: string[] = [];
   if ((tlsCertPath === undefined) !== (tlsKeyPath === undefined)) {
     problems.push("--tls-cert and --tls-key: expected both or neither");
+  }
+  if (tlsClientCaPath !== undefined && tlsCertPath === undefined) {
+    problems.push("--tls-client-ca: expected --tls-cert and --tls-key with it");
+  }
+  if (tlsClientAuth === "required" && tlsClientCaPath === undefined) {
+    problems.push("--tls-client-auth required: expected --tls-client-ca with it");
+  }
+  const jwtNeeds = [jwtIssuer, jwtAudience, accessRulesPath];
+  if (jwtKeysAt !== undefined && jwtNeeds.includes(undefined)) {
+    // An issuer has tokens for anybody: its word says who somebody is, not what they may do here.
+    problems.push("--auth-jwt-keys: expected --auth-jwt-issuer, --auth-jwt-audience and --auth-rules with it");
+  }
+  if (accessRulesPath !== undefined && !hasCredentials(config)) {
+    problems.push("--auth-rules: expected --auth-tokens, --auth-htpasswd, --auth-jwt-keys or --tls-client-ca with it");
   }
   return problems;
 }

@@ -1,6 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type TLSSocket } from "node:tls";
-import type { TlsIdentity } from "./tls-identity.ts";
+import { createServer as createTlsServer, Server as TlsServer, type TLSSocket } from "node:tls";
+import { secureContextOptions, type TlsIdentity } from "./tls-identity.ts";
 
 /** How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4). */
 const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -20,6 +20,8 @@ export interface ConnectionListenerOptions {
   readonly onRefused?: () => void;
   /** Where given, connections are TLS from their first byte, and no others are taken. */
   readonly tls?: TlsIdentity | undefined;
+  /** Whether a client has to have a certificate, where they are asked for one. */
+  readonly clientCertificateIsRequired?: boolean;
   /** Told of each TLS handshake that failed, as it does for a client that does not speak it. */
   readonly onHandshakeFailed?: (cause: Error) => void;
 }
@@ -51,7 +53,7 @@ type LayeredSocket = TLSSocket & { readonly _parent?: Socket };
  */
 export class ConnectionListener {
   readonly #options: ConnectionListenerOptions;
-  readonly #server: Server;
+  readonly #server: Server | TlsServer;
   readonly #sockets = new Set<Socket>();
   /** Those of the sockets that are not handed over yet, with what ends them if they never are. */
   readonly #undecided = new Map<Socket, NodeJS.Timeout>();
@@ -86,6 +88,11 @@ export class ConnectionListener {
     return address;
   }
 
+  /** Connections to come are made with it; those that are there go on. */
+  useTls(identity: TlsIdentity): void {
+    if (this.#server instanceof TlsServer) this.#server.setSecureContext(secureContextOptions(identity));
+  }
+
   /**
    * Stops accepting at once. Resolves when every connection handed over is closed, and closes those that are left
    * after `deadlineMs` milliseconds; connections that are still being looked at are closed now.
@@ -108,7 +115,7 @@ export class ConnectionListener {
   }
 
   #createServer(): Server {
-    const { tls, prefaceTimeoutMs, onHandshakeFailed } = this.#options;
+    const { tls, clientCertificateIsRequired = false, prefaceTimeoutMs, onHandshakeFailed } = this.#options;
     // Half-open: an HTTP/1 client may end its side after the request and still wants the answer.
     const socketOptions = { allowHalfOpen: true, noDelay: true };
     if (tls === undefined) {
@@ -119,8 +126,9 @@ export class ConnectionListener {
     }
     const server = createTlsServer({
       ...socketOptions,
-      ...tls,
-      minVersion: "TLSv1.2",
+      ...secureContextOptions(tls),
+      requestCert: tls.clientCa !== undefined,
+      rejectUnauthorized: clientCertificateIsRequired,
       ALPNProtocols: ALPN_PROTOCOLS,
       handshakeTimeout: prefaceTimeoutMs,
     });
@@ -133,6 +141,7 @@ export class ConnectionListener {
   #onSecure(secure: LayeredSocket): void {
     const accepted = secure._parent ?? secure;
     secure.on("error", () => {});
+    if (showsBadCertificate(secure)) return void secure.destroy();
     if (secure.alpnProtocol === "h2") this.#handOver(accepted, secure, "http2");
     else if (secure.alpnProtocol === "http/1.1") this.#handOver(accepted, secure, "http1");
     else peekProtocol(secure, (protocol) => this.#handOver(accepted, secure, protocol));
@@ -172,6 +181,11 @@ export class ConnectionListener {
     if (protocol === "http2") socket.allowHalfOpen = false;
     this.#options.onConnection[protocol](socket);
   }
+}
+
+/** Whoever need not have a certificate, and has one, has a good one. */
+function showsBadCertificate(secure: TLSSocket): boolean {
+  return !secure.authorized && secure.getPeerX509Certificate() !== undefined;
 }
 
 /** Reads until the protocol is clear, unreads all of it, and calls back; never calls back if the client ends before. */

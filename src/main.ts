@@ -39,6 +39,8 @@ async function serve(config: Config): Promise<number> {
   const stopped = nextStopSignal();
   try {
     const server = await startServer(config, { logger });
+    // Left alone where it has nothing to do: then the end of a terminal is the end of the server.
+    if (server.hasFiles) process.on("SIGHUP", () => server.reload());
     process.stdout.write(`kura ${VERSION} listening on ${server.endpoint}\n`);
     logger.info({ signal: await stopped }, "draining; a second signal ends the process at once");
     await server.close();

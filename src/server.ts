@@ -1,13 +1,15 @@
 import { isIPv6 } from "node:net";
 import process from "node:process";
+import { roleIncludes } from "./auth/role.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import type { Config } from "./config.ts";
+import { type Config, hasCredentials } from "./config.ts";
 import { descriptorLimit } from "./config/descriptor-limit.ts";
 import { UploadExchange, type UploadHolder } from "./grpc/upload-exchange.ts";
 import { ConnectionSlots } from "./listener/connection-slots.ts";
 import { exchangePeers } from "./listener/exchange-peers.ts";
 import { KeptUploads } from "./listener/kept-uploads.ts";
 import { largestBlobBytes, Listener, type ListenerEntryStore } from "./listener/listener.ts";
+import { areSameFiles, hasListenerFiles, type ListenerFiles, readListenerFiles } from "./listener/listener-files.ts";
 import type { ListenerReport, MainMethods } from "./listener/listener-protocol.ts";
 import { ListenerThread } from "./listener/listener-thread.ts";
 import { refuseTakenPort } from "./listener/taken-port.ts";
@@ -55,6 +57,8 @@ export interface ServerDependencies {
 /** The main thread's place among the listeners. */
 const MAIN_LISTENER = 0;
 const READ_ONLY_CHECK_INTERVAL_MS = 1000;
+/** How often the files of {@link ListenerFiles} are looked at. */
+const FILES_CHECK_INTERVAL_MS = 2000;
 /** Descriptors for reading segments, where the process may have eight times as many. */
 const OPEN_SEGMENTS_MAX = 256;
 
@@ -78,7 +82,11 @@ export class KuraServer implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #threads: ListenerThread[] = [];
   #engine: Engine | undefined;
+  #files: ListenerFiles;
+  /** Why the files cannot be used as they are now. */
+  #filesProblem: string | undefined;
   #readOnlyCheck: NodeJS.Timeout | undefined;
+  #filesCheck: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #endpoint = "";
   #port = 0;
@@ -92,11 +100,13 @@ export class KuraServer implements AsyncDisposable {
     this.#connectionSlots = new ConnectionSlots(connectionCountMax, MAIN_LISTENER, listenerCount);
     // What is left behind counts as if one more listener kept it.
     this.#keptUploads = new KeptUploads(MAIN_LISTENER, listenerCount + 1);
+    this.#files = readListenerFiles(config);
     this.#listener = new Listener({
       config,
       logger,
       clock,
       readiness: this.readiness,
+      files: this.#files,
       process: { describe: () => this.#describe(), scrape: () => this.#scrape() },
       uploadPeers: this.#uploadPeers(),
       ...(listenerCount === 1 ? {} : { connectionSlots: this.#connectionSlots }),
@@ -126,6 +136,32 @@ export class KuraServer implements AsyncDisposable {
     return this.#endpoint;
   }
 
+  /** Whether there are files that {@link reload} reads. */
+  get hasFiles(): boolean {
+    return hasListenerFiles(this.#files);
+  }
+
+  /**
+   * Reads certificates and credentials again. Connections stay; from the next request on, callers are what the new files
+   * say. Files that cannot be used leave everything as it is, and are reported once.
+   */
+  reload(): void {
+    try {
+      const files = readListenerFiles(this.#config);
+      if (areSameFiles(files, this.#files)) return;
+      this.#listener.useFiles(files);
+      this.#files = files;
+    } catch (error) {
+      const problem = messageOf(error);
+      if (problem !== this.#filesProblem) this.#logger.error({ problem }, "changed files cannot be used");
+      this.#filesProblem = problem;
+      return;
+    }
+    this.#filesProblem = undefined;
+    for (const thread of this.#threads) thread.call("useFiles", this.#files).catch(() => undefined);
+    this.#logger.info("certificates and credentials were read again");
+  }
+
   /**
    * HAZARDS H24: not ready, no new connections, GOAWAY; what is in flight finishes, or gets UNAVAILABLE after
    * `deadlineMs`; then the engine syncs and closes. Calling it again waits for the same end.
@@ -145,11 +181,21 @@ export class KuraServer implements AsyncDisposable {
     const { address, port: boundPort } = await this.#listener.listen(port);
     this.#port = boundPort;
     this.#endpoint = `${isIPv6(address) ? `[${address}]` : address}:${boundPort}`;
-    if (isLoopbackAddress(address)) return;
-    this.#logger.warn(
-      { endpoint: this.#endpoint },
-      "ANYBODY WHO REACHES THIS ADDRESS CAN READ AND WRITE THE CACHE: it is not a loopback address and there is no authentication",
-    );
+    if (!isLoopbackAddress(address)) this.#warnOfExposure();
+  }
+
+  #warnOfExposure(): void {
+    const { anonymousRole } = this.#config;
+    const endpoint = this.#endpoint;
+    if (roleIncludes(anonymousRole, "cas-writer")) {
+      this.#logger.warn(
+        { endpoint, anonymousRole },
+        "ANYBODY WHO REACHES THIS ADDRESS CAN READ AND WRITE THE CACHE: it is not a loopback address, and callers need not show who they are",
+      );
+    }
+    if (this.#files.tls === undefined && hasCredentials(this.#config)) {
+      this.#logger.warn({ endpoint }, "passwords and tokens cross the network for all to read: there is no --tls-cert");
+    }
   }
 
   async #serve(engine: Engine): Promise<void> {
@@ -178,6 +224,7 @@ export class KuraServer implements AsyncDisposable {
     };
     followEngine();
     this.#readOnlyCheck = setInterval(followEngine, READ_ONLY_CHECK_INTERVAL_MS).unref();
+    if (this.hasFiles) this.#filesCheck = setInterval(() => this.reload(), FILES_CHECK_INTERVAL_MS).unref();
   }
 
   /** What the main listener reaches others' uploads by. */
@@ -223,6 +270,7 @@ export class KuraServer implements AsyncDisposable {
             isTerminal: process.stderr.isTTY,
           },
           readiness: this.readiness.status,
+          files: this.#files,
           store: engine.attachListener(listenerIndex),
           connectionSlots: this.#connectionSlots.buffer,
           keptUploads: this.#keptUploads.buffer,
@@ -267,6 +315,7 @@ export class KuraServer implements AsyncDisposable {
   async #close(deadlineMs: number): Promise<void> {
     this.readiness.drain();
     clearInterval(this.#readOnlyCheck);
+    clearInterval(this.#filesCheck);
     await Promise.all([this.#listener.drain(deadlineMs), ...this.#threads.map((thread) => thread.stop(deadlineMs))]);
     await this.#engine?.[Symbol.asyncDispose]();
   }
@@ -329,6 +378,10 @@ export class KuraServer implements AsyncDisposable {
             },
     };
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {

@@ -10,7 +10,7 @@ import { ConnectionListener, type ConnectionListenerOptions } from "../src/conne
 import { TEST_CERTIFICATE, TEST_KEY } from "./support/test-certificate.ts";
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const TLS = { tls: { cert: Buffer.from(TEST_CERTIFICATE), key: Buffer.from(TEST_KEY) } };
+const TLS = { tls: { cert: TEST_CERTIFICATE, key: TEST_KEY } };
 const EMPTY_SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
 
 describe("ConnectionListener", () => {

@@ -115,6 +115,38 @@ export const optionalPath: OptionKind<string | undefined> = {
   format: (value) => value ?? "",
 };
 
+/** Something of the operator's own, or nothing, which is undefined. */
+export const optionalText: OptionKind<string | undefined> = {
+  placeholder: "TEXT",
+  expected: "a text",
+  parse: (text) => ({ value: text === "" ? undefined : text }),
+  format: (value) => value ?? "",
+};
+
+/** Where a document is. */
+export type DocumentPlace =
+  | { readonly path: string; readonly url?: never }
+  | { readonly url: string; readonly path?: never };
+
+/** A path, or a URL that nobody on the way can answer for; or nothing, which is undefined. */
+export const optionalPathOrUrl: OptionKind<DocumentPlace | undefined> = {
+  placeholder: "PATH|URL",
+  expected: "a path, or a URL with https:// (http:// only on this machine)",
+  parse: (text) => {
+    if (text === "") return { value: undefined };
+    if (/^https?:\/\//i.test(text)) return isTrustedUrl(text) ? { value: { url: text } } : undefined;
+    const found = path.parse(text);
+    return found === undefined ? undefined : { value: { path: found.value } };
+  },
+  format: (value) => value?.url ?? value?.path ?? "",
+};
+
+function isTrustedUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === "https:" || ["127.0.0.1", "[::1]", "localhost"].includes(hostname);
+}
+
 const HOST_NAME = /^(?!-)[A-Za-z0-9_.-]{1,253}$/;
 
 /** An address or a name to bind; IPv6 with or without brackets. */

@@ -1,14 +1,18 @@
 import { availableParallelism } from "node:os";
+import { type Role, ROLES } from "../auth/role.ts";
 import { descriptorLimit } from "./descriptor-limit.ts";
 import { fileSystemRoomBytes } from "./file-system-room.ts";
 import {
   choice,
   cidrs,
   count,
+  type DocumentPlace,
   duration,
   host,
   type OptionKind,
   optionalPath,
+  optionalPathOrUrl,
+  optionalText,
   path,
   port,
   size,
@@ -20,9 +24,23 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 /** What the defaults of later options are computed from; undefined where the value given was refused. */
-interface EarlierValues {
+interface EarlierValues extends CredentialSources {
   readonly directory?: string;
   readonly maxBytes?: number;
+}
+
+/** What callers can be known by. */
+interface CredentialSources {
+  readonly tlsClientCaPath?: string | undefined;
+  readonly htpasswdPath?: string | undefined;
+  readonly tokensPath?: string | undefined;
+  readonly jwtKeysAt?: DocumentPlace | undefined;
+}
+
+/** Whether there is anything that a caller can show. */
+export function hasCredentials(sources: CredentialSources): boolean {
+  const { tlsClientCaPath, htpasswdPath, tokensPath, jwtKeysAt } = sources;
+  return [tlsClientCaPath, htpasswdPath, tokensPath, jwtKeysAt].some((source) => source !== undefined);
 }
 
 /** One option: the command line, the environment, the file, the checks and the README table all come from this. */
@@ -46,7 +64,7 @@ export const OPTIONS = {
     flag: "host",
     kind: host,
     defaultValue: () => "127.0.0.1",
-    help: "address to listen on; anything but loopback is reachable by others, and there is no authentication yet",
+    help: "address to listen on; anything but loopback is reachable by others, see --auth-tokens and --tls-cert",
   }),
   port: option({
     flag: "port",
@@ -179,6 +197,80 @@ export const OPTIONS = {
     defaultValue: () => undefined,
     defaultText: "none",
     help: "PEM file with the private key of --tls-cert",
+  }),
+  tlsClientCaPath: option({
+    flag: "tls-client-ca",
+    kind: optionalPath,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "PEM file with the certificates of those who issue client certificates; a client is then known by its common name",
+  }),
+  tlsClientAuth: option({
+    flag: "tls-client-auth",
+    kind: choice("optional", "required"),
+    defaultValue: () => "optional" as const,
+    help: "required: with --tls-client-ca, nobody gets a connection without a client certificate",
+  }),
+  htpasswdPath: option({
+    flag: "auth-htpasswd",
+    kind: optionalPath,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "users and passwords, as `htpasswd -B` writes them",
+  }),
+  tokensPath: option({
+    flag: "auth-tokens",
+    kind: optionalPath,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "tokens, each a line NAME:HASH with its SHA-256 in hex; sent as Bearer, or as the password of NAME",
+  }),
+  jwtKeysAt: option({
+    flag: "auth-jwt-keys",
+    kind: optionalPathOrUrl,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "public keys of JSON Web Tokens: a JWKS, a JWK or PEM, or the URL of a JWKS; needs the next two and --auth-rules",
+  }),
+  jwtIssuer: option({
+    flag: "auth-jwt-issuer",
+    kind: optionalText,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "issuer (iss) that JSON Web Tokens must have",
+  }),
+  jwtAudience: option({
+    flag: "auth-jwt-audience",
+    kind: optionalText,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "audience (aud) that JSON Web Tokens must have",
+  }),
+  accessRulesPath: option({
+    flag: "auth-rules",
+    kind: optionalPath,
+    defaultValue: () => undefined,
+    defaultText: "none",
+    help: "YAML file that says which caller has which role in which instance; who matches no rule has none",
+  }),
+  authenticatedRole: option({
+    flag: "auth-role",
+    kind: choice(...ROLES),
+    defaultValue: () => "ac-writer" as const,
+    help: "without --auth-rules: role of whoever shows a right password, token or client certificate",
+  }),
+  anonymousRole: option({
+    flag: "anonymous-role",
+    kind: choice(...ROLES),
+    defaultValue: (earlier): Role => (hasCredentials(earlier) ? "none" : "admin"),
+    defaultText: "none; admin where nobody can show anything",
+    help: "role of those who show nothing",
+  }),
+  statusRole: option({
+    flag: "status-role",
+    kind: choice(...ROLES),
+    defaultValue: () => "reader" as const,
+    help: "role needed for /status and /metrics; /healthz, /readyz and grpc.health.v1 are open to all",
   }),
   connectionCountMax: option({
     flag: "max-connections",

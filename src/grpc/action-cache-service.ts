@@ -10,14 +10,12 @@ import { hasContents } from "./proto-action-cache-codec.ts";
 import { actionResultCodec, asBuffer } from "./proto-definitions.ts";
 import { bindService, EncodedMessage } from "./proto-services.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
-import type { BoundMethod, CallContext } from "./transport/handler.ts";
+import type { BoundMethod } from "./transport/handler.ts";
 
 export interface ActionCacheServiceOptions {
   /** Answers complete entries only (I8). */
   readonly actions: ActionCache;
   readonly blobs: BlobStore;
-  /** Whether this caller may write; what is announced as `update_enabled`. Default: every caller. */
-  readonly mayUpdate?: (call: CallContext) => boolean;
   /** Bytes inlined into one answer. Default 3 MiB: clients limit a message to 4 MiB. */
   readonly inlineBytesMax?: number;
 }
@@ -26,7 +24,7 @@ export function actionCacheService(options: ActionCacheServiceOptions): BoundMet
   const service = new ActionCacheService(options);
   return bindService("build.bazel.remote.execution.v2.ActionCache", {
     GetActionResult: (request) => service.getActionResult(request),
-    UpdateActionResult: (request, call) => service.updateActionResult(request, call),
+    UpdateActionResult: (request) => service.updateActionResult(request),
   });
 }
 
@@ -34,13 +32,11 @@ export function actionCacheService(options: ActionCacheServiceOptions): BoundMet
 export class ActionCacheService {
   readonly #actions: ActionCache;
   readonly #blobs: BlobStore;
-  readonly #mayUpdate: (call: CallContext) => boolean;
   readonly #inlineBytesMax: number;
 
   constructor(options: ActionCacheServiceOptions) {
     this.#actions = options.actions;
     this.#blobs = options.blobs;
-    this.#mayUpdate = options.mayUpdate ?? (() => true);
     this.#inlineBytesMax = options.inlineBytesMax ?? 3 * 1024 * 1024;
   }
 
@@ -52,10 +48,7 @@ export class ActionCacheService {
       : this.#answer(request, action, getting);
   }
 
-  async updateActionResult(request: UpdateActionResultRequest, call: CallContext): Promise<EncodedMessage> {
-    if (!this.#mayUpdate(call)) {
-      throw new CacheError("permission_denied", "this caller may not update the action cache");
-    }
+  async updateActionResult(request: UpdateActionResultRequest): Promise<EncodedMessage> {
     const { instanceName, action } = actionOf(request);
     const result = request.action_result;
     if (result === null) throw new CacheError("invalid_argument", "action_result: expected one, got none");

@@ -1,3 +1,4 @@
+import type { Caller } from "../auth/caller.ts";
 import { CHUNKING_FUNCTIONS, type Chunking } from "../cache/chunking/chunking.ts";
 import { DIGEST_FUNCTIONS } from "../cache/digest.ts";
 import type { FastCdc2020Params, RepMaxCdcParams, SemVer, ServerCapabilities } from "./capabilities-messages.ts";
@@ -24,31 +25,34 @@ const HIGH_API_VERSION: SemVer = { major: 2, minor: 12, patch: 0, prerelease: ""
 /** `SymlinkAbsolutePathStrategy.ALLOWED`: targets are the clients' affair, none is ever followed here. */
 const ABSOLUTE_SYMLINKS_ALLOWED = 2;
 
-/** Announces exactly what is implemented (BEHAVIOUR 6). `execution_capabilities` is absent: this is a cache. */
+/** Announces exactly what is implemented and allowed to the caller (BEHAVIOUR 6). `execution_capabilities` is absent: this is a cache. */
 export function capabilitiesService({ blobBytesMax = 0, chunkings = [] }: CapabilitiesOptions): BoundMethod[] {
-  const capabilities: ServerCapabilities = {
+  const implemented = {
+    digest_functions: Object.values(DIGEST_FUNCTIONS).map(({ number }) => number),
+    cache_priority_capabilities: null,
+    max_batch_total_size_bytes: BATCH_TOTAL_BYTES_MAX,
+    symlink_absolute_path_strategy: ABSOLUTE_SYMLINKS_ALLOWED,
+    // Besides identity, which goes without saying.
+    supported_compressors: [COMPRESSORS.zstd],
+    supported_batch_update_compressors: [COMPRESSORS.zstd],
+    max_cas_blob_size_bytes: blobBytesMax,
+    split_blob_support: chunkings.length > 0,
+    fast_cdc_2020_params: fastCdcParams(chunkings),
+    rep_max_cdc_params: repMaxCdcParams(chunkings),
+  };
+  const capabilitiesOf = (caller: Caller, instanceName: string): ServerCapabilities => ({
     cache_capabilities: {
-      digest_functions: Object.values(DIGEST_FUNCTIONS).map(({ number }) => number),
-      action_cache_update_capabilities: { update_enabled: true },
-      cache_priority_capabilities: null,
-      max_batch_total_size_bytes: BATCH_TOTAL_BYTES_MAX,
-      symlink_absolute_path_strategy: ABSOLUTE_SYMLINKS_ALLOWED,
-      // Besides identity, which goes without saying.
-      supported_compressors: [COMPRESSORS.zstd],
-      supported_batch_update_compressors: [COMPRESSORS.zstd],
-      max_cas_blob_size_bytes: blobBytesMax,
-      split_blob_support: chunkings.length > 0,
-      splice_blob_support: chunkings.length > 0,
-      fast_cdc_2020_params: fastCdcParams(chunkings),
-      rep_max_cdc_params: repMaxCdcParams(chunkings),
+      ...implemented,
+      action_cache_update_capabilities: { update_enabled: caller.has("ac-writer", instanceName) },
+      splice_blob_support: chunkings.length > 0 && caller.has("cas-writer", instanceName),
     },
     execution_capabilities: null,
     deprecated_api_version: null,
     low_api_version: LOW_API_VERSION,
     high_api_version: HIGH_API_VERSION,
-  };
+  });
   return bindService("build.bazel.remote.execution.v2.Capabilities", {
-    GetCapabilities: () => Promise.resolve(capabilities),
+    GetCapabilities: ({ instance_name }, { caller }) => capabilitiesOf(caller, instance_name),
   });
 }
 

@@ -71,6 +71,11 @@ export function formatUploadName({ instanceName, uploadId, metadata, ...blob }: 
   return `${prefix}uploads/${uploadId}/${formatBlobName({ instanceName: "", ...blob })}${suffix}`;
 }
 
+/** @throws {CacheError} invalid_argument where `name` tells no instance. */
+export function instanceOfResourceName(name: string): string {
+  return splitInstance(name).instanceName;
+}
+
 /** The instance ends at the first reserved word: none of its own segments can be one. */
 function splitInstance(name: string): { instanceName: string; rest: string[] } {
   if (name.length > RESOURCE_NAME_CHARACTERS_MAX) {

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import createRouter, { type HTTPMethod } from "find-my-way";
+import type { Authorizer } from "../auth/authorizer.ts";
 import { CacheError } from "../cache/cache-error.ts";
+import { guarded, type RouteAccess } from "./route-access.ts";
 
 /** One request with what its path matched. */
 export interface HttpExchange {
@@ -40,11 +42,17 @@ type RouteTree = ReturnType<typeof createTree>;
 
 /** Paths to handlers. Anything that serves HTTP/1.1 registers here, by a function of the type {@link HttpRoutes}. */
 export class HttpRouter {
+  readonly #authorizer: Authorizer | undefined;
   readonly #methods = new Set<HTTPMethod>();
   readonly #router = createTree();
   /** By their last two segments. */
   readonly #endings = createTree();
   #protocol = "";
+
+  /** @param authorizer undefined: everybody may do everything. */
+  constructor(authorizer?: Authorizer) {
+    this.#authorizer = authorizer;
+  }
 
   addProtocols(protocols: HttpProtocols): void {
     for (const [protocol, addRoutes] of Object.entries(protocols)) {
@@ -54,8 +62,8 @@ export class HttpRouter {
   }
 
   /** @param path as find-my-way has it: `/cas/:hash`, `/files/*`. GET takes HEAD too: Node sends no body for it. */
-  route(method: HTTPMethod, path: string, handler: HttpHandler): void {
-    this.#add(this.#router, method, path, handler);
+  route(method: HTTPMethod, path: string, access: RouteAccess, handler: HttpHandler): void {
+    this.#add(this.#router, method, path, access, handler);
   }
 
   /**
@@ -63,8 +71,8 @@ export class HttpRouter {
    * @param ending Two segments, such as `/cas/:hash`. What is before them, without a slash at either end, is the
    * parameter `prefix`.
    */
-  routeEnding(method: HTTPMethod, ending: string, handler: HttpHandler): void {
-    this.#add(this.#endings, method, ending, handler);
+  routeEnding(method: HTTPMethod, ending: string, access: RouteAccess, handler: HttpHandler): void {
+    this.#add(this.#endings, method, ending, access, handler);
   }
 
   /** @throws {CacheError} invalid_argument where the path is not valid percent-encoding. */
@@ -82,7 +90,8 @@ export class HttpRouter {
     return [...this.#methods].filter((method) => this.match(method, url) !== undefined);
   }
 
-  #add(tree: RouteTree, method: HTTPMethod, path: string, handler: HttpHandler): void {
+  #add(tree: RouteTree, method: HTTPMethod, path: string, access: RouteAccess, answer: HttpHandler): void {
+    const handler = this.#authorizer === undefined ? answer : guarded(answer, access, this.#authorizer);
     for (const name of method === "GET" ? (["GET", "HEAD"] as const) : [method]) {
       this.#methods.add(name);
       // The route itself is what is found: find-my-way wants a handler, and nobody calls it.

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { Authorizer } from "../auth/authorizer.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { RequestTally } from "../observability/request-tally.ts";
@@ -41,13 +42,15 @@ export interface HttpServerOptions {
   readonly protocols: HttpProtocols;
   readonly reportFault: FaultReporter;
   readonly metrics: Metrics;
+  /** Left out: everybody may do everything. */
+  readonly authorizer?: Authorizer | undefined;
   readonly limits?: Partial<HttpServerLimits>;
 }
 
 /** HTTP/1.1 on connections that somebody else accepted. */
 export class HttpServer {
   readonly #server: Server;
-  readonly #router = new HttpRouter();
+  readonly #router: HttpRouter;
   readonly #reportFault: FaultReporter;
   readonly #tally: RequestTally;
   readonly #refusedBodyMsMax: number;
@@ -55,7 +58,8 @@ export class HttpServer {
   #isServing = false;
   #isDraining = false;
 
-  constructor({ protocols, reportFault, metrics, limits }: HttpServerOptions) {
+  constructor({ protocols, reportFault, metrics, authorizer, limits }: HttpServerOptions) {
+    this.#router = new HttpRouter(authorizer);
     this.#reportFault = reportFault;
     this.#tally = new RequestTally(metrics);
     this.#router.addProtocols(protocols);

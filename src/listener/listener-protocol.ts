@@ -4,6 +4,7 @@ import type { LoggerOptions } from "../observability/logger.ts";
 import type { MetricValues } from "../observability/metrics.ts";
 import type { ReadinessStatus } from "../readiness.ts";
 import type { ListenerStoreData } from "../storage/listener/listener-protocol.ts";
+import type { ListenerFiles } from "./listener-files.ts";
 
 /** What a listener thread is given when it starts. */
 export interface ListenerWorkerData {
@@ -13,6 +14,7 @@ export interface ListenerWorkerData {
   readonly port: number;
   readonly logging: LoggerOptions & { readonly isTerminal: boolean };
   readonly readiness: ReadinessStatus;
+  readonly files: ListenerFiles;
   readonly store: ListenerStoreData;
   /** See ConnectionSlots. */
   readonly connectionSlots: SharedArrayBuffer;
@@ -35,6 +37,7 @@ type Nothing = Record<never, never>;
 export interface ListenerMethods {
   /** Binds the port. */
   listen: { request: Nothing; response: Nothing };
+  useFiles: { request: ListenerFiles; response: Nothing };
   showReadiness: { request: ReadinessStatus; response: Nothing };
   report: { request: Nothing; response: ListenerReport };
   bytesHere: { request: { name: string }; response: { bytes: number } };

@@ -23,6 +23,7 @@ import type { ValueStore } from "../cache/value-store.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
+import { authorizedMethods, callAdmission } from "../grpc/authorized-methods.ts";
 import { actionCacheService } from "../grpc/action-cache-service.ts";
 import { assetServices } from "../grpc/asset-services.ts";
 import { byteStreamService } from "../grpc/byte-stream-service.ts";
@@ -54,8 +55,9 @@ import type { Logger } from "../observability/logger.ts";
 import { Metrics } from "../observability/metrics.ts";
 import type { Readiness } from "../readiness.ts";
 import { ScannerPool } from "../scanning/scanner-pool.ts";
-import { readTlsIdentity, type TlsIdentity } from "../tls-identity.ts";
+import { AccessControl } from "./access-control.ts";
 import type { ConnectionSlots } from "./connection-slots.ts";
+import type { ListenerFiles } from "./listener-files.ts";
 
 /** The store as a listener needs it. */
 export interface ListenerEntryStore extends EntryStore {
@@ -68,6 +70,7 @@ export interface ListenerOptions {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly readiness: Readiness;
+  readonly files: ListenerFiles;
   /** What `/status` and `/metrics` tell of the process as a whole. */
   readonly process: ProcessView;
   /** Given where several listeners share one bound. */
@@ -101,15 +104,16 @@ export class Listener {
   readonly metrics = new Metrics();
   readonly uploads: ResumableUploads;
   readonly #options: ListenerOptions;
+  readonly #access: AccessControl;
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
   readonly #scanner = new ScannerPool();
   #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;
 
-  /** @throws where the certificate cannot be had. */
+  /** @throws where a file says nothing sound. */
   constructor(options: ListenerOptions) {
-    const { config, logger, readiness, connectionSlots, uploadPeers } = options;
+    const { config, logger, clock, readiness, files, connectionSlots, uploadPeers } = options;
     this.#options = options;
     this.uploads = new ResumableUploads({
       keptMax: Math.ceil(KEPT_UPLOADS_MAX / config.listenerCount),
@@ -119,17 +123,25 @@ export class Listener {
     });
     const { instruments } = this.metrics;
     this.metrics.onScrape(() => instruments.connections.set(this.connectionCount));
+    this.#access = new AccessControl({
+      config,
+      files: files.credentials,
+      clock,
+      onRefused: (kind) => instruments.authFailures.inc({ kind }),
+    });
     this.#http = new HttpServer({
-      protocols: { status: statusRoutes({ readiness, process: options.process }) },
+      protocols: { status: statusRoutes({ readiness, process: options.process, statusRole: config.statusRole }) },
       metrics: this.metrics,
       reportFault: this.#reportFault,
+      authorizer: this.#access.authorizer,
     });
     this.#connections = new ConnectionListener({
       connectionCountMax: config.connectionCountMax,
       slots: connectionSlots,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
       onRefused: () => instruments.connectionsRefused.inc(),
-      tls: tlsIdentity(config),
+      tls: files.tls,
+      clientCertificateIsRequired: config.tlsClientAuth === "required",
       onHandshakeFailed: (error) => logger.debug({ error }, "a TLS handshake failed"),
       onConnection: {
         http1: (socket) => {
@@ -154,6 +166,12 @@ export class Listener {
     return this.#transport?.callsInFlight ?? 0;
   }
 
+  /** Goes on with files that have changed. @throws where one says nothing sound; everything stays as it is then. */
+  useFiles({ tls, credentials }: ListenerFiles): void {
+    this.#access.use(credentials);
+    if (tls !== undefined) this.#connections.useTls(tls);
+  }
+
   /** @throws the system's error, such as EADDRINUSE. */
   listen(port: number): Promise<ListenAddress> {
     const { host, listenerCount } = this.#options.config;
@@ -174,7 +192,10 @@ export class Listener {
     const complete = new CompleteActionCache(new EntryActionCache(store), stored, protoOutputReferences);
     const blobs = new MeasuredBlobStore(stored, this.metrics);
     const parts: CacheParts = { store, recipes, stored, blobs, complete, chunker };
-    this.#transport = createTransport(this.#bindServices(parts), {
+    const { authorizer } = this.#access;
+    const methods = this.#bindServices(parts);
+    this.#transport = createTransport(authorizer === undefined ? methods : authorizedMethods(methods, authorizer), {
+      ...(authorizer === undefined ? {} : { admission: callAdmission(authorizer) }),
       reportFault: this.#reportFault,
       observer: createCallMetrics(this.metrics),
       messageBytesMax,
@@ -195,6 +216,7 @@ export class Listener {
     await this.uploads.leaveKept();
     await this.#origins?.[Symbol.asyncDispose]();
     await this.#scanner[Symbol.asyncDispose]();
+    await this.#access[Symbol.asyncDispose]();
   }
 
   /** Cache protocols of build tools over HTTP, by the names that their metrics have. */
@@ -278,9 +300,4 @@ export class Listener {
 /** Largest blob that is taken, in bytes. */
 export function largestBlobBytes({ blobBytesMax }: Config, { entryBytesMax }: ListenerEntryStore): number {
   return blobBytesMax === 0 ? entryBytesMax : Math.min(blobBytesMax, entryBytesMax);
-}
-
-function tlsIdentity({ tlsCertPath, tlsKeyPath }: Config): TlsIdentity | undefined {
-  if (tlsCertPath === undefined || tlsKeyPath === undefined) return undefined;
-  return readTlsIdentity(tlsCertPath, tlsKeyPath);
 }

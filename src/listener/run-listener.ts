@@ -28,6 +28,10 @@ export function runListener(data: ListenerWorkerData, port: ThreadPort): void {
       await listener.listen(data.port);
       return {};
     },
+    useFiles(files) {
+      listener.useFiles(files);
+      return {};
+    },
     showReadiness(status) {
       readiness.follow(status);
       return {};
@@ -60,6 +64,7 @@ export function runListener(data: ListenerWorkerData, port: ThreadPort): void {
     logger,
     clock: systemClock,
     readiness,
+    files: data.files,
     process: {
       describe: async () => (await main.call("describe", {})).description,
       scrape: async () => (await main.call("scrape", {})).text,

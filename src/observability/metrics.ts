@@ -65,6 +65,12 @@ const METRICS = {
     help: "Connections closed at once because --max-connections were open",
     labels: [],
   },
+  authFailures: {
+    type: "counter",
+    name: "kura_auth_failures_total",
+    help: "Requests refused for want of rights, by kind (no_credentials, bad_credentials, not_allowed, busy)",
+    labels: ["kind"],
+  },
   info: {
     type: "gauge",
     name: "kura_info",

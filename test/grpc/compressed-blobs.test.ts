@@ -5,6 +5,7 @@ import { ContentAddressableStorageService } from "../../src/grpc/content-address
 import { requestMetadataCodec } from "../../src/grpc/proto-definitions.ts";
 import { expectCode, expectSameBytes } from "../contract/entry-store-contract.ts";
 import { ByteStreamFixture, writeRequest, writeRequests } from "../support/byte-stream-fixture.ts";
+import { callContext } from "../support/call-context.ts";
 import { type CasContent, contentOf, EDGE_SIZES, randomContent } from "../support/cas-content.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -164,13 +165,7 @@ describe("ByteStream.Read of a compressed name", () => {
     await fixture.blobs.put(content.digest, content.bytes);
     for await (const { data } of fixture.service.read(
       { resource_name: compressedName(content), read_offset: 0, read_limit: 0 },
-      {
-        path: "",
-        peer: "",
-        header: () => undefined,
-        binaryHeader: () => undefined,
-        signal: new AbortController().signal,
-      },
+      callContext(),
     )) {
       expect(data.length).toBeGreaterThan(0);
       break;

@@ -7,6 +7,7 @@ import { CacheError } from "../../src/cache/cache-error.ts";
 import { HttpServer, type HttpServerLimits } from "../../src/http/http-server.ts";
 import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
 import { statusRoutes } from "../../src/http/status-routes.ts";
+import { OPEN } from "../../src/http/route-access.ts";
 import { Metrics } from "../../src/observability/metrics.ts";
 import { Readiness } from "../../src/readiness.ts";
 
@@ -23,6 +24,7 @@ describe("HttpServer", () => {
     const status = statusRoutes({
       readiness,
       process: { scrape: () => metrics.scrape(), describe: () => ({ version: "1.2.3" }) },
+      statusRole: "reader",
     });
     server = new HttpServer({
       protocols: { status, test: routes },
@@ -105,7 +107,7 @@ describe("HttpServer", () => {
   });
 
   it("answers another method with 405 and the allowed ones", async () => {
-    await listen((router) => router.route("PUT", "/healthz", ({ response }) => sendText(response, 200, "put\n")));
+    await listen((router) => router.route("PUT", "/healthz", OPEN, ({ response }) => sendText(response, 200, "put\n")));
     const response = await fetch(`${origin}/healthz`, { method: "DELETE" });
     expect([response.status, response.headers.get("allow")]).toEqual([405, "GET, HEAD, PUT"]);
     const odd = await fetch(`${origin}/metrics`, { method: "PROPFIND" });
@@ -123,7 +125,7 @@ describe("HttpServer", () => {
 
   it("turns a CacheError into its status, with Retry-After where it passes by itself", async () => {
     await listen((router) =>
-      router.route("GET", "/busy/:name", async ({ params }) => {
+      router.route("GET", "/busy/:name", OPEN, async ({ params }) => {
         throw new CacheError("resource_exhausted", `${params["name"]} is busy`, { retryAfterMs: 1500 });
       }),
     );
@@ -137,7 +139,7 @@ describe("HttpServer", () => {
 
   it("answers an unknown fault with 500 and a reference, keeps the cause to itself, and goes on", async () => {
     await listen((router) =>
-      router.route("GET", "/fault", () => {
+      router.route("GET", "/fault", OPEN, () => {
         throw new TypeError("secret path /var/lib");
       }),
     );
@@ -151,7 +153,7 @@ describe("HttpServer", () => {
 
   it("breaks the connection when an answer fails halfway", async () => {
     await listen((router) =>
-      router.route("GET", "/half", ({ response }) => {
+      router.route("GET", "/half", OPEN, ({ response }) => {
         response.writeHead(200, { "content-length": 10 });
         response.write("12345");
         throw new Error("the rest is gone");
@@ -187,7 +189,7 @@ describe("HttpServer", () => {
     const arrived = Promise.withResolvers<void>();
     const release = Promise.withResolvers<void>();
     await listen((router) =>
-      router.route("GET", "/slow", async ({ response }) => {
+      router.route("GET", "/slow", OPEN, async ({ response }) => {
         arrived.resolve();
         await release.promise;
         sendText(response, 200, "done\n");

@@ -1,3 +1,4 @@
+import { ANYBODY, type Caller } from "../../src/auth/caller.ts";
 import type { CallContext } from "../../src/grpc/transport/handler.ts";
 
 export interface CallContextOptions {
@@ -5,6 +6,7 @@ export interface CallContextOptions {
   /** By lower-case name. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly binaryHeaders?: Readonly<Record<string, Uint8Array>>;
+  readonly caller?: Caller;
   readonly signal?: AbortSignal;
 }
 
@@ -15,6 +17,7 @@ export function callContext(options: CallContextOptions = {}): CallContext {
     peer: "127.0.0.1:1",
     header: (name) => options.headers?.[name],
     binaryHeader: (name) => options.binaryHeaders?.[name],
+    caller: options.caller ?? ANYBODY,
     signal: options.signal ?? new AbortController().signal,
   };
 }

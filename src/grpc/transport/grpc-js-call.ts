@@ -1,10 +1,12 @@
 import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
+import type { Caller } from "../../auth/caller.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import { type FaultReporter, GRPC_STATUS, statusDetailsTrailer, statusOfError } from "../grpc-status.ts";
 import { type EncodedResponse, runCall, type CallWire } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
 
 export interface GrpcJsCallOptions {
+  readonly caller: Caller;
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
   readonly reportFault: FaultReporter;
@@ -59,6 +61,10 @@ export class GrpcJsCall implements CallContext, CallWire {
     this.#call = call;
     this.peer = call.getPeer();
     this.#options = options;
+  }
+
+  get caller(): Caller {
+    return this.#options.caller;
   }
 
   get signal(): AbortSignal {
@@ -214,17 +220,25 @@ export class GrpcJsCall implements CallContext, CallWire {
 
   /** @returns the code of the status. */
   #sendError(error: unknown): number {
-    const status = statusOfError(error, this.#options.reportFault);
-    const metadata = new Metadata();
-    const details = statusDetailsTrailer(status);
-    if (details !== undefined) metadata.set("grpc-status-details-bin", details);
-    this.#sendStatus({ code: status.code, details: status.message, metadata });
+    const status = statusObject(error, this.#options.reportFault);
+    this.#sendStatus(status);
     return status.code;
   }
 
-  #sendStatus(status: Parameters<ServerInterceptingCallInterface["sendStatus"]>[0]): void {
+  #sendStatus(status: StatusObject): void {
     if (this.#statusSent) return;
     this.#statusSent = true;
     this.#call.sendStatus(status);
   }
+}
+
+type StatusObject = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0] & { readonly code: number };
+
+/** How a call ends for `error`. */
+export function statusObject(error: unknown, reportFault: FaultReporter): StatusObject {
+  const status = statusOfError(error, reportFault);
+  const metadata = new Metadata();
+  const details = statusDetailsTrailer(status);
+  if (details !== undefined) metadata.set("grpc-status-details-bin", details);
+  return { code: status.code, details: status.message, metadata };
 }

@@ -1,15 +1,17 @@
 import type { Socket } from "node:net";
 import {
   type ConnectionInjector,
+  type Metadata,
   Server,
   ServerCredentials,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from "@grpc/grpc-js";
+import type { Caller } from "../../auth/caller.ts";
+import { certificateFrom } from "../../auth/client-certificate.ts";
 import { CacheError } from "../../cache/cache-error.ts";
-import { GRPC_STATUS } from "../grpc-status.ts";
-import { GrpcJsCall } from "./grpc-js-call.ts";
+import { GrpcJsCall, statusObject } from "./grpc-js-call.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
 import { TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
 
@@ -102,35 +104,52 @@ class GrpcJsTransport implements GrpcTransport {
     const method = this.#methods.get(definition.path);
     if (method === undefined) return new ServerInterceptingCall(call);
     let driver: GrpcJsCall | undefined;
+    let isCancelled = false;
+    const start = (caller: Caller, metadata: Metadata): void => {
+      if (isCancelled) return;
+      driver = this.#startCall(method, call, caller);
+      void driver.run(metadata);
+    };
     return new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           // Not before: a call that was cancelled by then is never heard of again, and would be in flight for ever.
           onReceiveMetadata: (metadata) => {
-            if (this.#draining) {
-              call.sendStatus({
-                code: GRPC_STATUS.unavailable,
-                details: "the server is shutting down",
-                metadata: null,
-              });
-              return;
+            const refuse = (error: unknown): void => call.sendStatus(statusObject(error, this.#options.reportFault));
+            try {
+              const admitted = this.#admit(definition.path, call, metadata);
+              if (admitted instanceof Promise) admitted.then((caller) => start(caller, metadata), refuse);
+              else start(admitted, metadata);
+            } catch (error) {
+              refuse(error);
             }
-            driver = this.#startCall(method, call);
-            void driver.run(metadata);
           },
           onReceiveMessage: (message: Buffer) => driver?.onReceiveMessage(message),
           onReceiveHalfClose: () => driver?.onReceiveHalfClose(),
-          onCancel: () => driver?.onCancel(),
+          onCancel: () => {
+            isCancelled = true;
+            driver?.onCancel();
+          },
         }),
     });
   };
 
-  #startCall(method: BoundMethod, call: ServerInterceptingCallInterface): GrpcJsCall {
+  #admit(path: string, call: ServerInterceptingCallInterface, metadata: Metadata): Caller | Promise<Caller> {
+    if (this.#draining) throw new CacheError("unavailable", "the server is shutting down");
+    return this.#options.admission.admit(path, {
+      authorization: metadata.get("authorization").find((value) => typeof value === "string"),
+      certificate: certificateFrom(call.getAuthContext().sslPeerCertificate),
+      peer: call.getPeer(),
+    });
+  }
+
+  #startCall(method: BoundMethod, call: ServerInterceptingCallInterface, caller: Caller): GrpcJsCall {
     const { observer, reportFault, sendBufferBytesMax, sendStallTimeoutMs } = this.#options;
     const { path } = method.definition;
     const startedMs = performance.now();
     observer?.started(path);
     const driver = new GrpcJsCall(method, call, {
+      caller,
       reportFault,
       sendBufferBytesMax,
       sendStallTimeoutMs,

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Caller } from "../../auth/caller.ts";
 
 /** What a handler knows of the call that it answers. */
 export interface CallContext {
@@ -6,6 +7,8 @@ export interface CallContext {
   readonly path: string;
   /** `address:port` of the client. */
   readonly peer: string;
+  /** Who makes the call. */
+  readonly caller: Caller;
   /** First value of an ASCII header, lower-case name. */
   header(name: string): string | undefined;
   /** First value of a `-bin` header, decoded. */

@@ -1,3 +1,4 @@
+import type { Caller } from "../../auth/caller.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import type { ByteBudget } from "../../http2/byte-budget.ts";
 import type { Http2Stream, StreamListener } from "../../http2/http2-stream.ts";
@@ -12,6 +13,7 @@ import { EMPTY_OK_BLOCK, OK_TRAILERS_BLOCK, RESPONSE_BLOCK, statusBlock } from "
 
 export interface NativeCallOptions {
   readonly peer: string;
+  readonly caller: Caller;
   readonly messageBytesMax: number;
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
@@ -63,6 +65,10 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
 
   get peer(): string {
     return this.#options.peer;
+  }
+
+  get caller(): Caller {
+    return this.#options.caller;
   }
 
   get signal(): AbortSignal {

@@ -1,3 +1,4 @@
+import type { Caller } from "../../auth/caller.ts";
 import type { HeaderFields } from "../../http2/header-fields.ts";
 import type { BoundMethod } from "./handler.ts";
 
@@ -8,6 +9,8 @@ export interface CallHead {
   readonly deadlineMs: number | undefined;
   /** Whether its messages may be compressed. */
   readonly isGzip: boolean;
+  /** Who was let in with these fields last. */
+  caller: Caller | undefined;
 }
 
 /** What the header fields of a request ask for, worked out once for all requests that share them. */
@@ -45,7 +48,7 @@ export function readRequestHead(fields: HeaderFields, methods: ReadonlyMap<strin
   if (Number.isNaN(deadlineMs)) {
     return { kind: "refusedCall", code: "invalid_argument", message: "grpc-timeout: expected digits and a unit" };
   }
-  return { kind: "call", method, deadlineMs, isGzip: encoding === "gzip" };
+  return { kind: "call", method, deadlineMs, isGzip: encoding === "gzip", caller: undefined };
 }
 
 /** @returns NaN where it is no timeout, undefined where it is too far away to matter. */

@@ -1,13 +1,17 @@
 import type { Socket } from "node:net";
+import type { ClientCertificate, ShownCredentials } from "../../auth/authorizer.ts";
+import type { Caller } from "../../auth/caller.ts";
+import { clientCertificateOf } from "../../auth/client-certificate.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import { ByteBudget } from "../../http2/byte-budget.ts";
 import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../http2/connection-options.ts";
 import { Http2Connection } from "../../http2/http2-connection.ts";
 import type { Http2Stream } from "../../http2/http2-stream.ts";
-import { statusOfError } from "../grpc-status.ts";
+import { type FaultReporter, statusOfError } from "../grpc-status.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
 import { NativeCall } from "./native-call.ts";
 import { Decompressor } from "./native-decompressor.ts";
+import { PendingCall } from "./native-pending-call.ts";
 import { httpAnswer, Refusal } from "./native-refusal.ts";
 import { type CallHead, readRequestHead, type RequestHead } from "./native-request-head.ts";
 import { statusBlock } from "./native-response-blocks.ts";
@@ -82,10 +86,11 @@ class NativeTransport implements GrpcTransport {
       return;
     }
     socket.setNoDelay(true);
+    const certificate = clientCertificateOf(socket);
     const connection = new Http2Connection(
       socket,
       {
-        onRequest: (stream) => this.#onRequest(stream, connection),
+        onRequest: (stream) => this.#onRequest(stream, connection, certificate),
         onClosed: () => {
           this.#connections.delete(connection);
           this.#onProgress?.();
@@ -107,21 +112,45 @@ class NativeTransport implements GrpcTransport {
     for (const connection of this.#connections) connection.destroy();
   }
 
-  #onRequest(stream: Http2Stream, connection: Http2Connection): void {
+  #onRequest(stream: Http2Stream, { peer }: Http2Connection, certificate: ClientCertificate | undefined): void {
     const { headers } = stream;
     headers.memo ??= readRequestHead(headers, this.#methods);
     const head = headers.memo as RequestHead;
-    if (head.kind === "call" && !this.#draining) this.#startCall(stream, connection, head);
-    else stream.listener = new Refusal(stream, refusalOf(head));
+    if (head.kind !== "call" || this.#draining) {
+      stream.listener = new Refusal(stream, refusalOf(head));
+    } else if (head.caller?.isCurrent === true) {
+      this.#startCall(stream, peer, head, head.caller);
+    } else {
+      this.#admit(stream, head, { authorization: headers.get("authorization"), certificate, peer });
+    }
   }
 
-  #startCall(stream: Http2Stream, { peer }: Http2Connection, head: CallHead): void {
+  #admit(stream: Http2Stream, head: CallHead, shown: ShownCredentials): void {
+    const { admission } = this.#options;
+    const start = (caller: Caller): void => {
+      head.caller = caller;
+      this.#startCall(stream, shown.peer, head, caller);
+    };
+    const refuse = (error: unknown): void => {
+      stream.listener = new Refusal(stream, statusAnswer(error, this.#options.reportFault));
+    };
+    try {
+      const admitted = admission.admit(head.method.definition.path, shown);
+      if (admitted instanceof Promise) stream.listener = new PendingCall(stream, admitted, { start, refuse });
+      else start(admitted);
+    } catch (error) {
+      refuse(error);
+    }
+  }
+
+  #startCall(stream: Http2Stream, peer: string, head: CallHead, caller: Caller): void {
     const { observer, messageBytesMax, sendBufferBytesMax, sendStallTimeoutMs, reportFault } = this.#options;
     const { path } = head.method.definition;
     const startedMs = performance.now();
     observer?.started(path);
     const call = new NativeCall(stream, head, {
       peer,
+      caller,
       messageBytesMax,
       sendBufferBytesMax,
       sendStallTimeoutMs,
@@ -163,9 +192,10 @@ function refusalOf(head: RequestHead): (stream: Http2Stream) => void {
     head.kind === "call"
       ? new CacheError("unavailable", "the server is shutting down")
       : new CacheError(head.code, head.message);
-  const block = statusBlock(
-    statusOfError(error, () => {}),
-    true,
-  );
+  return statusAnswer(error, () => {});
+}
+
+function statusAnswer(error: unknown, reportFault: FaultReporter): (stream: Http2Stream) => void {
+  const block = statusBlock(statusOfError(error, reportFault), true);
   return (stream) => stream.respond(block, true);
 }

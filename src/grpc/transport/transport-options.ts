@@ -1,3 +1,5 @@
+import type { ShownCredentials } from "../../auth/authorizer.ts";
+import { ANYBODY, type Caller } from "../../auth/caller.ts";
 import type { FaultReporter } from "../grpc-status.ts";
 
 /** Told of every call of a bound method, for metrics. */
@@ -7,10 +9,18 @@ export interface CallObserver {
   finished(path: string, statusCode: number, durationMs: number): void;
 }
 
+/** Judges a call by its header fields, before anything of its requests is read. */
+export interface CallAdmission {
+  /** @returns who makes the call. @throws {CacheError} how the call ends, also as what a promise rejects with. */
+  admit(path: string, shown: ShownCredentials): Caller | Promise<Caller>;
+}
+
 /** What every transport can be told; each has a default in {@link TRANSPORT_DEFAULTS}, but for the two outlets. */
 export interface TransportOptions {
   readonly reportFault: FaultReporter;
   readonly observer?: CallObserver;
+  /** Default: anybody may call anything. */
+  readonly admission?: CallAdmission;
   /** Largest request message; a larger one is refused by its length prefix with RESOURCE_EXHAUSTED. */
   readonly messageBytesMax?: number;
   /** Calls in flight on one connection; the client queues those beyond. */
@@ -32,6 +42,7 @@ export interface TransportOptions {
 }
 
 export const TRANSPORT_DEFAULTS = {
+  admission: { admit: () => ANYBODY } as CallAdmission,
   // Twice the announced batch total and room for digests: who exceeds the total a little gets a clear answer.
   messageBytesMax: 8 * 1024 * 1024,
   // Bazel has up to 675 writes in flight for one build, over as few connections as it is allowed; clients queue the rest.

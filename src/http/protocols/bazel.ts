@@ -12,6 +12,7 @@ import type { ValueStore } from "../../cache/value-store.ts";
 import { sendContent } from "../content-response.ts";
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
 import { declaredBytes, type RequestBodies } from "../request-body.ts";
+import type { RouteAccess } from "../route-access.ts";
 import { OCTET_STREAM, rangeFor, sendBytes, sendHead, sendStored, sendValue } from "../value-exchange.ts";
 
 export interface BazelProtocolOptions {
@@ -31,16 +32,20 @@ export interface BazelProtocolOptions {
   readonly validatesActions: boolean;
 }
 
+const instanceOf = ({ params }: HttpExchange): string => params["prefix"] ?? "";
+const READ: RouteAccess = { role: "reader", instanceOf };
+const WRITE_BLOBS: RouteAccess = { role: "cas-writer", instanceOf };
+const WRITE_ACTIONS: RouteAccess = { role: "ac-writer", instanceOf };
 const JSON_TYPE = "application/json";
 
 /** Bazel's HTTP cache: `/{instance/}cas/{hash}` and `/{instance/}ac/{hash}` (BEHAVIOUR 8). */
 export function bazelRoutes(options: BazelProtocolOptions): HttpRoutes {
   const protocol = new BazelProtocol(options);
   return (router) => {
-    router.routeEnding("GET", "/cas/:hash", (exchange) => protocol.sendBlob(exchange));
-    router.routeEnding("PUT", "/cas/:hash", (exchange) => protocol.storeBlob(exchange));
-    router.routeEnding("GET", "/ac/:hash", (exchange) => protocol.sendAction(exchange));
-    router.routeEnding("PUT", "/ac/:hash", (exchange) => protocol.storeAction(exchange));
+    router.routeEnding("GET", "/cas/:hash", READ, (exchange) => protocol.sendBlob(exchange));
+    router.routeEnding("PUT", "/cas/:hash", WRITE_BLOBS, (exchange) => protocol.storeBlob(exchange));
+    router.routeEnding("GET", "/ac/:hash", READ, (exchange) => protocol.sendAction(exchange));
+    router.routeEnding("PUT", "/ac/:hash", WRITE_ACTIONS, (exchange) => protocol.storeAction(exchange));
   };
 }
 
@@ -164,8 +169,9 @@ class BazelProtocol {
   }
 }
 
-function nameOf({ params }: HttpExchange): NamedHash {
-  return { instanceName: checkInstanceName(params["prefix"] ?? ""), named: parseDigestHash(params["hash"] ?? "") };
+function nameOf(exchange: HttpExchange): NamedHash {
+  const { params } = exchange;
+  return { instanceName: checkInstanceName(instanceOf(exchange)), named: parseDigestHash(params["hash"] ?? "") };
 }
 
 function absentBlob({ hash }: DigestHash): CacheError {

@@ -1,4 +1,5 @@
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
+import { namedValueAccess } from "../route-access.ts";
 import { nameIn, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
@@ -12,6 +13,7 @@ const PATHS = ["/ccache/:name", "/ccache/:directory(^[0-9a-z]{2}$)/:name"];
  */
 export function ccacheRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const results = values("ccache");
+  const access = namedValueAccess("ccache");
   const send = (exchange: HttpExchange): Promise<void> => sendValue(exchange, results, pathOf(exchange));
   const store = async (exchange: HttpExchange): Promise<void> => {
     const path = pathOf(exchange);
@@ -20,8 +22,8 @@ export function ccacheRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   };
   return (router) => {
     for (const path of PATHS) {
-      router.route("GET", path, send);
-      router.route("PUT", path, store);
+      router.route("GET", path, access.read, send);
+      router.route("PUT", path, access.write, store);
     }
   };
 }

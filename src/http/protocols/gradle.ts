@@ -1,4 +1,5 @@
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
+import { namedValueAccess } from "../route-access.ts";
 import { absentIfUnavailable, nameIn, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
@@ -10,11 +11,12 @@ const KEY = /^[0-9a-f]{32,128}$/;
  */
 export function gradleRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const artifacts = values("gradle");
+  const access = namedValueAccess("gradle");
   return (router) => {
-    router.route("GET", "/gradle/:key", (exchange) =>
+    router.route("GET", "/gradle/:key", access.read, (exchange) =>
       absentIfUnavailable(exchange, () => sendValue(exchange, artifacts, keyOf(exchange))),
     );
-    router.route("PUT", "/gradle/:key", async (exchange) => {
+    router.route("PUT", "/gradle/:key", access.write, async (exchange) => {
       const key = keyOf(exchange);
       await bodies.store(exchange, (options) => artifacts.stage(key, options));
       sendStored(exchange);

@@ -1,4 +1,5 @@
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
+import { namedValueAccess } from "../route-access.ts";
 import { absentIfUnavailable, nameIn, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
@@ -10,11 +11,12 @@ const KEY = /^[0-9a-f]{40,128}$/;
  */
 export function metroRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const results = values("metro");
+  const access = namedValueAccess("metro");
   return (router) => {
-    router.route("GET", "/metro/:key", (exchange) =>
+    router.route("GET", "/metro/:key", access.read, (exchange) =>
       absentIfUnavailable(exchange, () => sendValue(exchange, results, keyOf(exchange))),
     );
-    router.route("PUT", "/metro/:key", async (exchange) => {
+    router.route("PUT", "/metro/:key", access.write, async (exchange) => {
       const key = keyOf(exchange);
       await bodies.store(exchange, (options) => results.stage(key, options));
       sendStored(exchange);

@@ -1,5 +1,6 @@
 import { CacheError, type CacheErrorCode } from "../../cache/cache-error.ts";
 import { type HttpExchange, type HttpRoutes, sendText } from "../http-router.ts";
+import { namedValueAccess } from "../route-access.ts";
 import { absentIfUnavailable, nameIn, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
@@ -15,6 +16,7 @@ const REFUSALS: readonly CacheErrorCode[] = ["resource_exhausted", "storage_full
  */
 export function nxRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const artifacts = values("nx");
+  const access = namedValueAccess("nx");
   const send = (exchange: HttpExchange): Promise<void> =>
     absentIfUnavailable(exchange, () => sendValue(exchange, artifacts, keyOf(exchange)));
   const store = async (exchange: HttpExchange): Promise<void> => {
@@ -29,8 +31,8 @@ export function nxRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   };
   return (router) => {
     for (const path of PATHS) {
-      router.route("GET", path, send);
-      router.route("PUT", path, store);
+      router.route("GET", path, access.read, send);
+      router.route("PUT", path, access.write, store);
     }
   };
 }

@@ -1,6 +1,7 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import type { ValueStore } from "../../cache/value-store.ts";
 import { type HttpExchange, type HttpRoutes, sendText } from "../http-router.ts";
+import { namedValueAccess } from "../route-access.ts";
 import { sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
@@ -19,22 +20,23 @@ const MULTI_STATUS = 207;
  */
 export function sccacheRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const files = values("sccache");
+  const access = namedValueAccess("sccache");
   return (router) => {
-    router.route("GET", ALL, (exchange) => sendValue(exchange, files, filePathIn(exchange)));
-    router.route("PUT", ALL, async (exchange) => {
+    router.route("GET", ALL, access.read, (exchange) => sendValue(exchange, files, filePathIn(exchange)));
+    router.route("PUT", ALL, access.write, async (exchange) => {
       const path = filePathIn(exchange);
       await bodies.store(exchange, (options) => files.stage(path, options));
       sendStored(exchange);
     });
-    router.route("PROPFIND", ALL, (exchange) => {
+    router.route("PROPFIND", ALL, access.read, (exchange) => {
       const body = multiStatus(placeIn(exchange), files);
       sendText(exchange.response, MULTI_STATUS, body, "application/xml; charset=utf-8");
     });
-    router.route("MKCOL", ALL, (exchange) => {
+    router.route("MKCOL", ALL, access.write, (exchange) => {
       placeIn(exchange);
       exchange.response.writeHead(201, { "content-length": 0 }).end();
     });
-    router.route("OPTIONS", ALL, ({ response }) => {
+    router.route("OPTIONS", ALL, access.read, ({ response }) => {
       response.writeHead(204, { dav: "1", allow: "GET, HEAD, PUT, PROPFIND, MKCOL, OPTIONS" }).end();
     });
   };

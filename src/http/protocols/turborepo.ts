@@ -3,6 +3,7 @@ import { CacheError } from "../../cache/cache-error.ts";
 import { type Description, DescribedValueStore } from "../../cache/described-value-store.ts";
 import { sendContent } from "../content-response.ts";
 import { type HttpExchange, type HttpRoutes, sendJson } from "../http-router.ts";
+import { namedValueAccess, OPEN } from "../route-access.ts";
 import type { RequestBodies } from "../request-body.ts";
 import { requestQuery } from "../request-query.ts";
 import { nameIn, sendHead, sendStored } from "../value-exchange.ts";
@@ -33,15 +34,18 @@ const PREFLIGHT_HEADERS: OutgoingHttpHeaders = {
 /** Turborepo's artifacts API, version 8. What teams store is kept apart. */
 export function turborepoRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const protocol = new TurborepoProtocol(new DescribedValueStore(values("turborepo")), bodies);
+  const access = namedValueAccess("turborepo");
   return (router) => {
     for (const base of BASES) {
-      router.route("GET", `${base}/status`, ({ response }) => sendJson(response, 200, { status: "enabled" }));
-      router.route("POST", `${base}/events`, (exchange) => protocol.takeEvents(exchange));
-      router.route("POST", base, (exchange) => protocol.describeArtifacts(exchange));
-      router.route("GET", `${base}/:hash`, (exchange) => protocol.sendArtifact(exchange));
-      router.route("PUT", `${base}/:hash`, (exchange) => protocol.storeArtifact(exchange));
+      router.route("GET", `${base}/status`, access.read, ({ response }) =>
+        sendJson(response, 200, { status: "enabled" }),
+      );
+      router.route("POST", `${base}/events`, access.read, (exchange) => protocol.takeEvents(exchange));
+      router.route("POST", base, access.read, (exchange) => protocol.describeArtifacts(exchange));
+      router.route("GET", `${base}/:hash`, access.read, (exchange) => protocol.sendArtifact(exchange));
+      router.route("PUT", `${base}/:hash`, access.write, (exchange) => protocol.storeArtifact(exchange));
       for (const path of [base, `${base}/status`, `${base}/events`, `${base}/:hash`]) {
-        router.route("OPTIONS", path, ({ response }) => void response.writeHead(204, PREFLIGHT_HEADERS).end());
+        router.route("OPTIONS", path, OPEN, ({ response }) => void response.writeHead(204, PREFLIGHT_HEADERS).end());
       }
     }
   };

@@ -1,6 +1,7 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import type { ValueStore } from "../../cache/value-store.ts";
 import { type HttpExchange, type HttpRoutes } from "../http-router.ts";
+import { namedValueAccess } from "../route-access.ts";
 import type { RequestBodies } from "../request-body.ts";
 import { requestQuery } from "../request-query.ts";
 import { nameIn, sendValue } from "../value-exchange.ts";
@@ -24,13 +25,14 @@ const SCOPES = [
  */
 export function xcodeRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const protocol = new XcodeProtocol(values("xcode"), bodies);
+  const access = namedValueAccess("xcode");
   return (router) => {
-    router.route("GET", ARTIFACTS, (exchange) => protocol.sendArtifact(exchange));
+    router.route("GET", ARTIFACTS, access.read, (exchange) => protocol.sendArtifact(exchange));
     for (const method of ["POST", "PUT"] as const) {
-      router.route(method, ARTIFACTS, (exchange) => protocol.storeArtifact(exchange));
+      router.route(method, ARTIFACTS, access.write, (exchange) => protocol.storeArtifact(exchange));
     }
-    router.route("GET", `${ENTRIES}/:id`, (exchange) => protocol.sendEntries(exchange));
-    router.route("PUT", ENTRIES, (exchange) => protocol.storeEntries(exchange));
+    router.route("GET", `${ENTRIES}/:id`, access.read, (exchange) => protocol.sendEntries(exchange));
+    router.route("PUT", ENTRIES, access.write, (exchange) => protocol.storeEntries(exchange));
   };
 }
 

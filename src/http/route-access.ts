@@ -1,0 +1,50 @@
+import type { Authorizer } from "../auth/authorizer.ts";
+import { clientCertificateOf } from "../auth/client-certificate.ts";
+import type { Role } from "../auth/role.ts";
+import { CacheError } from "../cache/cache-error.ts";
+import type { HttpExchange, HttpHandler } from "./http-router.ts";
+
+/** What a caller needs in order to be answered at a route. No route is without one. */
+export interface RouteAccess {
+  /** `none`: anybody is answered. */
+  readonly role: Role;
+  /** The instance that the request is for; left out: it concerns none. */
+  readonly instanceOf?: (exchange: HttpExchange) => string;
+}
+
+export const OPEN: RouteAccess = { role: "none" };
+
+/** The routes of a protocol whose names are believed: whoever stores a value decides what others are given for it. */
+export function namedValueAccess(instanceName: string): { readonly read: RouteAccess; readonly write: RouteAccess } {
+  const instanceOf = (): string => instanceName;
+  return { read: { role: "reader", instanceOf }, write: { role: "ac-writer", instanceOf } };
+}
+
+/** The schemes that a client may answer a 401 with (RFC 9110, section 11.6.1). */
+const CHALLENGES = ['Basic realm="kura", charset="UTF-8"', 'Bearer realm="kura"'];
+
+/** The same handler for callers who are let in: nothing of the body is read before. */
+export function guarded(handler: HttpHandler, access: RouteAccess, authorizer: Authorizer): HttpHandler {
+  if (access.role === "none") return handler;
+  return async (exchange) => {
+    await admit(exchange, access, authorizer);
+    await handler(exchange);
+  };
+}
+
+async function admit(exchange: HttpExchange, access: RouteAccess, authorizer: Authorizer): Promise<void> {
+  const { request, response } = exchange;
+  const { socket, headers } = request;
+  try {
+    await authorizer.admit(access.role, access.instanceOf?.(exchange), {
+      authorization: headers.authorization,
+      certificate: clientCertificateOf(socket),
+      peer: `${socket.remoteAddress ?? ""}:${socket.remotePort ?? ""}`,
+    });
+  } catch (error) {
+    if (error instanceof CacheError && error.code === "unauthenticated") {
+      response.setHeader("www-authenticate", CHALLENGES);
+    }
+    throw error;
+  }
+}

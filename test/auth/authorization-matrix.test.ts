@@ -42,6 +42,50 @@ const LEAST_ROLE: Readonly<Record<string, Role>> = {
   "/grpc.health.v1.Health/Watch": "none",
   "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": "reader",
   "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "reader",
+  "GET /main/cas/:hash": "reader",
+  "PUT /main/cas/:hash": "cas-writer",
+  "GET /main/ac/:hash": "reader",
+  "PUT /main/ac/:hash": "ac-writer",
+  "GET /gradle/:key": "reader",
+  "PUT /gradle/:key": "ac-writer",
+  "GET /v1/cache/:key": "reader",
+  "PUT /v1/cache/:key": "ac-writer",
+  "GET /nx/v1/cache/:key": "reader",
+  "PUT /nx/v1/cache/:key": "ac-writer",
+  "GET /ccache/:name": "reader",
+  "PUT /ccache/:name": "ac-writer",
+  "GET /ccache/:directory(^[0-9a-z]{2}$)/:name": "reader",
+  "PUT /ccache/:directory(^[0-9a-z]{2}$)/:name": "ac-writer",
+  "GET /v8/artifacts/status": "reader",
+  "POST /v8/artifacts/events": "reader",
+  "POST /v8/artifacts": "reader",
+  "GET /v8/artifacts/:hash": "reader",
+  "PUT /v8/artifacts/:hash": "ac-writer",
+  "OPTIONS /v8/artifacts": "none",
+  "OPTIONS /v8/artifacts/status": "none",
+  "OPTIONS /v8/artifacts/events": "none",
+  "OPTIONS /v8/artifacts/:hash": "none",
+  "GET /turbo/v8/artifacts/status": "reader",
+  "POST /turbo/v8/artifacts/events": "reader",
+  "POST /turbo/v8/artifacts": "reader",
+  "GET /turbo/v8/artifacts/:hash": "reader",
+  "PUT /turbo/v8/artifacts/:hash": "ac-writer",
+  "OPTIONS /turbo/v8/artifacts": "none",
+  "OPTIONS /turbo/v8/artifacts/status": "none",
+  "OPTIONS /turbo/v8/artifacts/events": "none",
+  "OPTIONS /turbo/v8/artifacts/:hash": "none",
+  "GET /metro/:key": "reader",
+  "PUT /metro/:key": "ac-writer",
+  "GET /sccache/*": "reader",
+  "PUT /sccache/*": "ac-writer",
+  "PROPFIND /sccache/*": "reader",
+  "MKCOL /sccache/*": "ac-writer",
+  "OPTIONS /sccache/*": "reader",
+  "GET /xcode/api/cache/cas/:id": "reader",
+  "POST /xcode/api/cache/cas/:id": "ac-writer",
+  "PUT /xcode/api/cache/cas/:id": "ac-writer",
+  "GET /xcode/api/cache/keyvalue/:id": "reader",
+  "PUT /xcode/api/cache/keyvalue": "ac-writer",
   "GET /healthz": "none",
   "GET /readyz": "none",
   "GET /status": "admin",
@@ -85,14 +129,18 @@ const CALLERS: readonly CallerCase[] = [
   { name: "an admin", role: "admin", authorization: bearer(TOKENS.admin) },
 ];
 
+/** Each protocol whose routes name no instance is one by itself. */
+const INSTANCES = "[main, gradle, nx, ccache, turborepo, sccache, metro, xcode]";
 const RULES = `
-- { token: reader, role: reader, instances: [main] }
-- { token: cas-writer, role: cas-writer, instances: [main] }
-- { token: ac-writer, role: ac-writer, instances: [main] }
+- { token: reader, role: reader, instances: ${INSTANCES} }
+- { token: cas-writer, role: cas-writer, instances: ${INSTANCES} }
+- { token: ac-writer, role: ac-writer, instances: ${INSTANCES} }
 - { token: admin, role: admin }
 - { token: elsewhere, role: ac-writer, instances: ["other/*"] }
-- { jwt: { sub: dev }, role: reader, instances: [main] }
+- { jwt: { sub: dev }, role: reader, instances: ${INSTANCES} }
 `;
+/** Routes that concern no instance. */
+const OF_THE_PROCESS = ["GET /healthz", "GET /readyz", "GET /status", "GET /metrics"];
 
 const BYTES = Buffer.from("what is there already");
 const present = (): Asked => ({ instanceName: "main", digest: digestOf(BYTES), bytes: BYTES });
@@ -116,8 +164,9 @@ interface Outcome {
 }
 
 let directory: TemporaryDirectory;
-/** Sees each route that is registered. */
+/** See each route that is registered. */
 const routeSpy = vi.spyOn(HttpRouter.prototype, "route");
+const endingSpy = vi.spyOn(HttpRouter.prototype, "routeEnding");
 
 function fileOf(name: string, content: string): string {
   const path = join(directory.path, name);
@@ -235,26 +284,45 @@ describe.each(["native", "grpc-js"])("over %s", (transport) => {
       expect(answer === "answered" || isSilent).toBe(true);
     });
 
-    test("every HTTP route", async () => {
-      const routes = new Set(routeSpy.mock.calls.map(([method, path]) => `${method} ${path}`));
-      expect([...routes].toSorted()).toEqual(
-        Object.keys(LEAST_ROLE)
-          .filter((key) => !key.startsWith("/"))
-          .toSorted(),
-      );
-      for (const route of routes) {
-        const [method = "", path = ""] = route.split(" ");
-        const header = authorization();
-        const headers: Record<string, string> = header === undefined ? {} : { authorization: header };
-        const response = await fetch(`http://${server.endpoint}${path}`, { method, headers });
-        await response.text();
-        const answer = expected(roleElsewhere ?? role, LEAST_ROLE[route]!);
-        expect([route, HTTP_ANSWERS[response.status] ?? "answered"]).toEqual([route, answer]);
-        const challenge = response.headers.get("www-authenticate") ?? "";
-        expect([route, /Basic .*Bearer /.test(challenge)]).toEqual([route, answer === "unauthenticated"]);
-      }
+    test.each(Object.keys(LEAST_ROLE).filter((key) => !key.startsWith("/")))("%s", async (route) => {
+      const held = OF_THE_PROCESS.includes(route) ? (roleElsewhere ?? role) : role;
+      const answer = expected(held, LEAST_ROLE[route]!);
+      const usesBefore = usesOfEntries;
+      const toAbsent = await request(route, absent(), authorization());
+      const toPresent = await request(route, present(), authorization());
+      expect([toAbsent.answer, toPresent.answer]).toEqual([answer, answer]);
+      expect(/Basic .*Bearer /.test(toAbsent.challenge)).toBe(answer === "unauthenticated");
+      const isSilent = toAbsent.body === toPresent.body && usesOfEntries === usesBefore;
+      expect(answer === "answered" || isSilent).toBe(true);
     });
   });
+
+  test("the table has every HTTP route there is", () => {
+    const routes = new Set([
+      ...routeSpy.mock.calls.map(([method, path]) => `${method} ${path}`),
+      ...endingSpy.mock.calls.map(([method, ending]) => `${method} /main${ending}`),
+    ]);
+    expect([...routes].toSorted()).toEqual(
+      Object.keys(LEAST_ROLE)
+        .filter((key) => !key.startsWith("/"))
+        .toSorted(),
+    );
+  });
+
+  async function request(route: string, { digest, bytes }: Asked, authorization?: string) {
+    const [method = "", path = ""] = route.split(" ");
+    const url = path.replace(/:directory\([^)]*\)/, "ac").replace(/(?::(?:hash|key|name|id)|\*)$/, digest.hash);
+    const response = await fetch(`http://${server.endpoint}${url}`, {
+      method,
+      headers: authorization === undefined ? {} : { authorization },
+      body: method === "PUT" || method === "POST" ? Buffer.from(bytes) : null,
+    });
+    return {
+      answer: HTTP_ANSWERS[response.status] ?? ("answered" as const),
+      challenge: response.headers.get("www-authenticate") ?? "",
+      body: await response.text(),
+    };
+  }
 });
 
 function answerOf({ code }: Outcome): Answer {

@@ -45,13 +45,14 @@ export function loadConfig(
   const file = readConfigFile(configPath, new Set(Object.values(OPTIONS).map(({ flag }) => flag)));
   problems.push(...file.problems);
 
-  const { values, settings } = resolveOptions((flag) => {
+  const { values, settings } = resolveOptions(({ flag, standardEnvironment }) => {
     const label = environmentName(flag);
     return (
       asGiven(flag === OPTIONS.directory.flag ? commandLine.operand : undefined, "argument", "directory") ??
       asGiven(commandLine.flags.get(flag), `flag --${flag}`, `--${flag}`) ??
       asGiven(nonEmpty(environment[label]), `environment ${label}`, label) ??
-      asGiven(file.values.get(flag), `file ${configPath}`, `${configPath}: ${flag}`)
+      asGiven(file.values.get(flag), `file ${configPath}`, `${configPath}: ${flag}`) ??
+      givenByStandard(standardEnvironment, environment)
     );
   }, problems);
   // Each option of the table got a value, or else a problem, which is looked at below.
@@ -92,12 +93,24 @@ function asGiven(text: string | undefined, source: string, label: string): Given
   return text === undefined ? undefined : { text, source, label };
 }
 
-function resolveOptions(given: (flag: string) => GivenText | undefined, problems: string[]) {
+/** The first that has a value. */
+function givenByStandard(
+  names: Option<unknown>["standardEnvironment"] = {},
+  environment: Readonly<Record<string, string | undefined>>,
+): GivenText | undefined {
+  for (const [name, meaning] of Object.entries(names)) {
+    const text = nonEmpty(environment[name]);
+    if (text !== undefined) return asGiven(meaning(text), `environment ${name}`, name);
+  }
+  return undefined;
+}
+
+function resolveOptions(given: (option: Option<unknown>) => GivenText | undefined, problems: string[]) {
   const values: Record<string, unknown> = {};
   const settings: Setting[] = [];
   for (const [name, definition] of Object.entries(OPTIONS) as [OptionName, Option<unknown>][]) {
     const { flag, kind } = definition;
-    const found = given(flag);
+    const found = given(definition);
     if (found === undefined) {
       try {
         values[name] = definition.defaultValue(values);

@@ -19,6 +19,7 @@ import type { Logger } from "./observability/logger.ts";
 import type { Histogram } from "./observability/histogram-values.ts";
 import { type EngineFigures, sumMetrics } from "./observability/metrics.ts";
 import { observeListenerThread, observeProcess } from "./observability/process-metrics.ts";
+import { RequestObservers } from "./observability/request-observers.ts";
 import { Readiness } from "./readiness.ts";
 import type { ListenerStoreData } from "./storage/listener/listener-protocol.ts";
 import { StorageEngine } from "./storage/storage-engine.ts";
@@ -52,6 +53,8 @@ export interface ServerDependencies {
   /** Default: the sharded store in `config.directory`. */
   readonly openEngine?: OpenEngine;
   readonly clock?: Clock;
+  /** Where `--access-log` goes. Default: standard error. */
+  readonly accessLogger?: Logger;
 }
 
 /** The main thread's place among the listeners. */
@@ -75,6 +78,7 @@ export class KuraServer implements AsyncDisposable {
   readonly #config: Config;
   readonly #logger: Logger;
   readonly #clock: Clock;
+  readonly #observers: RequestObservers;
   readonly #startedAtMs: number;
   readonly #connectionSlots: ConnectionSlots;
   readonly #keptUploads: KeptUploads;
@@ -91,11 +95,16 @@ export class KuraServer implements AsyncDisposable {
   #endpoint = "";
   #port = 0;
 
-  private constructor(config: Config, { logger, clock = systemClock }: ServerDependencies) {
+  private constructor(
+    config: Config,
+    { logger, clock = systemClock }: ServerDependencies,
+    observers: RequestObservers,
+  ) {
     const { connectionCountMax, listenerCount } = config;
     this.#config = config;
     this.#logger = logger;
     this.#clock = clock;
+    this.#observers = observers;
     this.#startedAtMs = clock.monotonicMs();
     this.#connectionSlots = new ConnectionSlots(connectionCountMax, MAIN_LISTENER, listenerCount);
     // What is left behind counts as if one more listener kept it.
@@ -108,6 +117,7 @@ export class KuraServer implements AsyncDisposable {
       readiness: this.readiness,
       files: this.#files,
       process: { describe: () => this.#describe(), scrape: () => this.#scrape() },
+      observe: observers.observe,
       uploadPeers: this.#uploadPeers(),
       ...(listenerCount === 1 ? {} : { connectionSlots: this.#connectionSlots }),
     });
@@ -119,8 +129,8 @@ export class KuraServer implements AsyncDisposable {
    * @throws where the certificate, the port or the engine cannot be had; nothing is left open then.
    */
   static async start(config: Config, dependencies: ServerDependencies): Promise<KuraServer> {
-    const server = new KuraServer(config, dependencies);
-    const { openEngine = openShardedStore } = dependencies;
+    const { openEngine = openShardedStore, logger, accessLogger } = dependencies;
+    const server = new KuraServer(config, dependencies, await RequestObservers.open(config, logger, accessLogger));
     try {
       await server.#listen();
       await server.#serve(await openEngine(config, server.#logger, server.#clock));
@@ -318,6 +328,7 @@ export class KuraServer implements AsyncDisposable {
     clearInterval(this.#filesCheck);
     await Promise.all([this.#listener.drain(deadlineMs), ...this.#threads.map((thread) => thread.stop(deadlineMs))]);
     await this.#engine?.[Symbol.asyncDispose]();
+    await this.#observers[Symbol.asyncDispose]();
   }
 
   /** Of the listener threads that are running. */

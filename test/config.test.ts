@@ -65,6 +65,26 @@ describe("loadConfig", () => {
     expect(config.stagingDiskBytes).toBeLessThanOrEqual(config.maxBytes / 4);
   });
 
+  it("takes the collector of traces from the standard variables, after its own, and completes its URL", () => {
+    const standard = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318/base/", OTEL_TRACES_SAMPLER_ARG: "0.25" };
+    const invocation = loadConfig([], standard);
+    const url = "http://collector:4318/base/v1/traces";
+    expect(invocation).toMatchObject({ config: { otlpUrl: url, traceSampleRate: 0.25 } });
+    expect(sourcesOf(invocation)["otlp-endpoint"]).toBe("environment OTEL_EXPORTER_OTLP_ENDPOINT");
+    const ofTraces = { ...standard, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "https://traces/in" };
+    expect(configFrom([], ofTraces).otlpUrl).toBe("https://traces/in");
+    expect(configFrom(["--otlp-endpoint", "http://own:4318"], ofTraces).otlpUrl).toBe("http://own:4318/v1/traces");
+    expect(configFrom([]).otlpUrl).toBeUndefined();
+    for (const url of ["collector:4318", "grpc://collector", "http://user:secret@collector"]) {
+      expect(problemsFrom(["--otlp-endpoint", url])).toEqual([
+        expect.stringContaining("expected an http or https URL"),
+      ]);
+    }
+    for (const share of ["1.1", "-0.1", "1e-3", "all"]) {
+      expect(problemsFrom([`--access-log=${share}`])).toEqual([expect.stringContaining("a number from 0 to 1")]);
+    }
+  });
+
   it("takes a flag before the environment, the environment before the file, the file before the default", () => {
     const path = yamlFile("port: 1\nhost: 127.0.0.3\nshards: 3\n");
     const environment = { KURA_PORT: "2", KURA_HOST: "127.0.0.2", KURA_CONFIG: path };

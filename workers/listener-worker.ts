@@ -4,4 +4,4 @@ import type { ListenerWorkerData } from "../src/listener/listener-protocol.ts";
 
 if (parentPort === null) throw new Error("a listener worker has a parent");
 // What is thrown here or later ends the thread; the main thread logs it and starts another.
-runListener(workerData as ListenerWorkerData, parentPort);
+await runListener(workerData as ListenerWorkerData, parentPort);

@@ -54,6 +54,14 @@ export const port: OptionKind<number> = {
   expected: "a port from 0 to 65535",
 };
 
+/** A share, from 0 for none to 1 for all. */
+export const share: OptionKind<number> = {
+  placeholder: "SHARE",
+  expected: "a number from 0 to 1, such as 0.01",
+  parse: (text) => (/^\d(\.\d{1,9})?$/.test(text) ? within(Number(text), 0, 1) : undefined),
+  format: String,
+};
+
 /** Bytes: a number with a unit such as KiB, MiB, GiB, TiB, or KB, MB, GB, TB, or none. A bare `G` is refused as ambiguous. */
 export function size(bytesMin: number, bytesMax = Number.MAX_SAFE_INTEGER): OptionKind<number> {
   const atLeast = bytesMin === 0 ? "" : `, at least ${formatWithUnit(bytesMin, SIZE_UNITS)}`;
@@ -145,6 +153,24 @@ function isTrustedUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
   return protocol === "https:" || ["127.0.0.1", "[::1]", "localhost"].includes(hostname);
+}
+
+/** An http or https URL without credentials, or nothing, which is undefined. One without a path gets `defaultPath`. */
+export function optionalUrl(defaultPath: string): OptionKind<string | undefined> {
+  return {
+    placeholder: "URL",
+    expected: `an http or https URL such as http://localhost:4318, without credentials`,
+    parse: (text) => {
+      if (text === "") return { value: undefined };
+      const url = URL.parse(text);
+      if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
+        return undefined;
+      }
+      if (url.pathname === "/") url.pathname = defaultPath;
+      return { value: url.href };
+    },
+    format: (value) => value ?? "",
+  };
 }
 
 const HOST_NAME = /^(?!-)[A-Za-z0-9_.-]{1,253}$/;

@@ -13,8 +13,10 @@ import {
   optionalPath,
   optionalPathOrUrl,
   optionalText,
+  optionalUrl,
   path,
   port,
+  share,
   size,
   sizeOrAuto,
 } from "./option-kinds.ts";
@@ -22,6 +24,8 @@ import {
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
+
+const OTLP_TRACES_PATH = "/v1/traces";
 
 /** What the defaults of later options are computed from; undefined where the value given was refused. */
 interface EarlierValues extends CredentialSources {
@@ -51,6 +55,8 @@ export interface Option<T> {
   readonly defaultValue: (earlier: EarlierValues) => T;
   /** The default in words where it depends on the machine or on other options. */
   readonly defaultText?: string;
+  /** Variables that others have agreed on, which count where nobody says otherwise; each with what it means here. */
+  readonly standardEnvironment?: Readonly<Record<string, (text: string) => string>>;
   readonly help: string;
 }
 
@@ -334,6 +340,30 @@ export const OPTIONS = {
     kind: choice("auto", "json", "text"),
     defaultValue: () => "auto" as const,
     help: "json: one object a line; text: for people; auto: text on a terminal, else json",
+  }),
+  accessLogRate: option({
+    flag: "access-log",
+    kind: share,
+    defaultValue: () => 0,
+    help: "share of the requests that are logged when they end, each as a line of JSON on stderr; 0: none, 1: all",
+  }),
+  otlpUrl: option({
+    flag: "otlp-endpoint",
+    kind: optionalUrl(OTLP_TRACES_PATH),
+    defaultValue: () => undefined,
+    defaultText: "none",
+    standardEnvironment: {
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: (url) => url,
+      OTEL_EXPORTER_OTLP_ENDPOINT: (url) => url.replace(/\/*$/, OTLP_TRACES_PATH),
+    },
+    help: "collector that traces of requests are sent to by OTLP over HTTP; the standard OTEL_EXPORTER_OTLP_... do it, too",
+  }),
+  traceSampleRate: option({
+    flag: "trace-sample",
+    kind: share,
+    defaultValue: () => 1,
+    standardEnvironment: { OTEL_TRACES_SAMPLER_ARG: (text) => text },
+    help: "share of the traces begun here that are recorded; what belongs to a trace of the client goes by that",
   }),
 };
 

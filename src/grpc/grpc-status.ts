@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { CacheError, type CacheErrorCode, type FieldViolation } from "../cache/cache-error.ts";
 import type { Duration, Status } from "./google-messages.ts";
 import { badRequestCodec, retryInfoCodec, statusCodec } from "./proto-definitions.ts";
+import type { CallContext } from "./transport/handler.ts";
 
 /** gRPC status codes by number. */
 export const GRPC_STATUS = {
@@ -39,18 +40,38 @@ const STATUS_BY_CODE = {
   internal: GRPC_STATUS.internal,
 } satisfies Record<CacheErrorCode, number>;
 
+const STATUS_NAMES = new Map<number, string>(Object.entries(GRPC_STATUS).map(([name, code]) => [code, name]));
+const SERVER_FAULTS: ReadonlySet<number> = new Set([
+  GRPC_STATUS.unknown,
+  GRPC_STATUS.deadlineExceeded,
+  GRPC_STATUS.unimplemented,
+  GRPC_STATUS.internal,
+  GRPC_STATUS.unavailable,
+]);
+
+/** The name of a status code, as logs and metrics show it. */
+export function grpcStatusName(code: number): string {
+  return STATUS_NAMES.get(code) ?? String(code);
+}
+
+/** Whether OpenTelemetry's conventions call a status of a server an error. */
+export function isServerFault(code: number): boolean {
+  return SERVER_FAULTS.has(code);
+}
+
 /** Messages travel in a header, percent-encoded: a header block has to fit what clients accept (8 KiB in Java). */
 const MESSAGE_CHARACTERS_MAX = 1024;
 
 /** Told of the cause of an internal fault; the client is told `reference` only (BEHAVIOUR 7). */
-export type FaultReporter = (reference: string, cause: unknown) => void;
+export type FaultReporter = (reference: string, cause: unknown, call?: CallContext) => void;
 
 /**
  * What a client is told of an error, as a whole call's outcome or in a batch answer. RetryInfo is among the details
  * where the error says when to retry.
+ * @param call whose outcome it is, for the report of a fault.
  */
-export function statusOfError(error: unknown, reportFault: FaultReporter): Status {
-  if (!(error instanceof CacheError) || error.code === "internal") return internalStatus(error, reportFault);
+export function statusOfError(error: unknown, reportFault: FaultReporter, call?: CallContext): Status {
+  if (!(error instanceof CacheError) || error.code === "internal") return internalStatus(error, reportFault, call);
   return {
     code: STATUS_BY_CODE[error.code],
     message: clippedMessage(error.message),
@@ -63,9 +84,9 @@ export function statusDetailsTrailer(status: Status): Buffer | undefined {
   return status.details.length === 0 ? undefined : statusCodec.encode(status);
 }
 
-function internalStatus(error: unknown, reportFault: FaultReporter): Status {
+function internalStatus(error: unknown, reportFault: FaultReporter, call: CallContext | undefined): Status {
   const reference = randomBytes(8).toString("hex");
-  reportFault(reference, error);
+  reportFault(reference, error, call);
   return { code: GRPC_STATUS.internal, message: `internal error, reference ${reference}`, details: [] };
 }
 

@@ -3,9 +3,11 @@ import type { Socket } from "node:net";
 import type { Authorizer } from "../auth/authorizer.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Metrics } from "../observability/metrics.ts";
+import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import { RequestTally } from "../observability/request-tally.ts";
 import { type FaultReporter, HTTP_STATUS, toHttpFailure } from "./http-status.ts";
 import { type HttpExchange, type HttpProtocols, HttpRouter, sendText } from "./http-router.ts";
+import { ObservedExchange } from "./observed-exchange.ts";
 
 export interface HttpServerLimits {
   /** From the first byte of a request to the end of its headers; past it 408. */
@@ -40,7 +42,8 @@ const NO_PARAMS: HttpExchange["params"] = {};
 export interface HttpServerOptions {
   /** What is there from the start; the others are added by {@link HttpServer.serve}. */
   readonly protocols: HttpProtocols;
-  readonly reportFault: FaultReporter;
+  readonly reportFault: (...fault: [...Parameters<FaultReporter>, ObservedRequest]) => void;
+  readonly observe?: RequestObserver | undefined;
   readonly metrics: Metrics;
   /** Left out: everybody may do everything. */
   readonly authorizer?: Authorizer | undefined;
@@ -51,16 +54,18 @@ export interface HttpServerOptions {
 export class HttpServer {
   readonly #server: Server;
   readonly #router: HttpRouter;
-  readonly #reportFault: FaultReporter;
+  readonly #reportFault: HttpServerOptions["reportFault"];
+  readonly #observe: RequestObserver | undefined;
   readonly #tally: RequestTally;
   readonly #refusedBodyMsMax: number;
   readonly #inFlight = new Set<ServerResponse>();
   #isServing = false;
   #isDraining = false;
 
-  constructor({ protocols, reportFault, metrics, authorizer, limits }: HttpServerOptions) {
+  constructor({ protocols, reportFault, observe, metrics, authorizer, limits }: HttpServerOptions) {
     this.#router = new HttpRouter(authorizer);
     this.#reportFault = reportFault;
+    this.#observe = observe;
     this.#tally = new RequestTally(metrics);
     this.#router.addProtocols(protocols);
     const effective = { ...DEFAULT_LIMITS, ...limits };
@@ -106,11 +111,15 @@ export class HttpServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): Promise<void> {
     this.#inFlight.add(response);
+    const startedMs = performance.now();
     const exchange: RoutedExchange = { request, response, params: NO_PARAMS, awaitsContinue, protocol: "none" };
+    const ended = this.#observe?.(new ObservedExchange(exchange));
     response.once("close", () => {
       this.#inFlight.delete(response);
       const status = response.headersSent ? response.statusCode : HTTP_STATUS.cancelled;
-      this.#tally.count(exchange.protocol, knownMethod(request), status);
+      const durationMs = performance.now() - startedMs;
+      this.#tally.count(exchange.protocol, knownMethod(request), status, durationMs);
+      ended?.({ statusCode: status, status: String(status), isServerFault: status >= 500, durationMs });
       if (this.#isDraining) request.socket.destroySoon();
     });
     try {
@@ -143,8 +152,11 @@ export class HttpServer {
     throw new CacheError("not_found", `path: nothing is at ${JSON.stringify(url)}`);
   }
 
-  #fail(error: unknown, { response, awaitsContinue }: HttpExchange): void {
-    const { status, message, retryAfterSeconds } = toHttpFailure(error, this.#reportFault);
+  #fail(error: unknown, exchange: RoutedExchange): void {
+    const { response, awaitsContinue } = exchange;
+    const { status, message, retryAfterSeconds } = toHttpFailure(error, (reference, cause) => {
+      this.#reportFault(reference, cause, new ObservedExchange(exchange));
+    });
     if (response.headersSent) {
       // Half an answer is out: only a broken connection tells the client that the rest will not come.
       response.destroy();

@@ -30,7 +30,9 @@ import { byteStreamService } from "../grpc/byte-stream-service.ts";
 import { capabilitiesService } from "../grpc/capabilities-service.ts";
 import { contentAddressableStorageService } from "../grpc/content-addressable-storage-service.ts";
 import { executionService } from "../grpc/execution-service.ts";
+import type { FaultReporter } from "../grpc/grpc-status.ts";
 import { healthService } from "../grpc/health-service.ts";
+import { ObservedCall, watchCalls } from "../grpc/observed-call.ts";
 import { protoOutputReferences } from "../grpc/output-references-reader.ts";
 import { protoActionResultFormat } from "../grpc/proto-action-result-format.ts";
 import { reflectionService } from "../grpc/reflection-service.ts";
@@ -53,6 +55,7 @@ import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
 import { createCallMetrics } from "../observability/call-metrics.ts";
 import type { Logger } from "../observability/logger.ts";
 import { Metrics } from "../observability/metrics.ts";
+import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import type { Readiness } from "../readiness.ts";
 import { ScannerPool } from "../scanning/scanner-pool.ts";
 import { AccessControl } from "./access-control.ts";
@@ -76,6 +79,8 @@ export interface ListenerOptions {
   /** Given where several listeners share one bound. */
   readonly connectionSlots?: ConnectionSlots;
   readonly uploadPeers?: UploadPeers;
+  /** Told of every request. */
+  readonly observe?: RequestObserver | undefined;
 }
 
 /** What the edges of all protocols work with. */
@@ -134,6 +139,7 @@ export class Listener {
       metrics: this.metrics,
       reportFault: this.#reportFault,
       authorizer: this.#access.authorizer,
+      observe: options.observe,
     });
     this.#connections = new ConnectionListener({
       connectionCountMax: config.connectionCountMax,
@@ -196,8 +202,8 @@ export class Listener {
     const methods = this.#bindServices(parts);
     this.#transport = createTransport(authorizer === undefined ? methods : authorizedMethods(methods, authorizer), {
       ...(authorizer === undefined ? {} : { admission: callAdmission(authorizer) }),
-      reportFault: this.#reportFault,
-      observer: createCallMetrics(this.metrics),
+      reportFault: this.#reportCallFault,
+      observer: { ...createCallMetrics(this.metrics), watch: watchCalls(this.#options.observe) },
       messageBytesMax,
       streamWindowBytesMax: streamWindowBytes,
       connectionWindowBytesMax: connectionWindowBytes,
@@ -259,7 +265,7 @@ export class Listener {
       ...capabilitiesService({ blobBytesMax, chunkings: CHUNKINGS }),
       ...contentAddressableStorageService({
         blobs,
-        reportFault: this.#reportFault,
+        reportFault: this.#reportCallFault,
         chunking: { chunker, blobBytesMax },
       }),
       ...actionCacheService({ actions, blobs }),
@@ -292,8 +298,13 @@ export class Listener {
     return new Assets({ store, blobs, references: protoOutputReferences, clock, origins: this.#origins });
   }
 
-  readonly #reportFault = (reference: string, cause: unknown): void => {
-    this.#options.logger.error({ reference, error: cause }, "internal fault");
+  readonly #reportFault = (reference: string, cause: unknown, request?: ObservedRequest): void => {
+    const { id, method, peer } = request ?? {};
+    this.#options.logger.error({ reference, requestId: id, method, peer, error: cause }, "internal fault");
+  };
+
+  readonly #reportCallFault: FaultReporter = (reference, cause, call) => {
+    this.#reportFault(reference, cause, call === undefined ? undefined : new ObservedCall(call));
   };
 }
 

@@ -1,6 +1,7 @@
 import { systemClock } from "../clock.ts";
 import { createLogger } from "../observability/logger.ts";
 import { observeListenerThread } from "../observability/process-metrics.ts";
+import { RequestObservers } from "../observability/request-observers.ts";
 import { Readiness } from "../readiness.ts";
 import { ListenerStore } from "../storage/listener/listener-store.ts";
 import { ThreadCalls, type ThreadPort } from "../thread-calls.ts";
@@ -13,12 +14,14 @@ import type { ListenerMethods, ListenerWorkerData, MainMethods } from "./listene
 type MainCalls = ThreadCalls<MainMethods, ListenerMethods>;
 
 /** A listener in a thread of its own, which does what the main thread asks of it over `port`. */
-export function runListener(data: ListenerWorkerData, port: ThreadPort): void {
+export async function runListener(data: ListenerWorkerData, port: ThreadPort): Promise<void> {
   const { listenerIndex, config, logging } = data;
   const { listenerCount } = config;
   const logger = createLogger(logging, undefined, logging.isTerminal).child({ listener: listenerIndex });
   const readiness = new Readiness();
   readiness.follow(data.readiness);
+  // What the main thread asks meanwhile waits in the port.
+  const observers = await RequestObservers.open(config, logger);
   let store: ListenerStore | undefined;
   // The handlers run in later turns, when all of what they use is there.
   const main: MainCalls = new ThreadCalls<MainMethods, ListenerMethods>(port, {
@@ -54,6 +57,7 @@ export function runListener(data: ListenerWorkerData, port: ThreadPort): void {
     },
     async drain({ deadlineMs }) {
       await listener.drain(deadlineMs);
+      await observers[Symbol.asyncDispose]();
       return {};
     },
   });
@@ -71,6 +75,7 @@ export function runListener(data: ListenerWorkerData, port: ThreadPort): void {
     },
     connectionSlots: slots,
     uploadPeers: exchangePeers(exchangeBy(main), kept),
+    observe: observers.observe,
   });
   listener.metrics.onScrape(() => {
     const { stagingMemoryBytes = 0, hotRecordBytes = 0, shardFigures = [] } = store ?? {};

@@ -1,8 +1,6 @@
-import { GRPC_STATUS } from "../grpc/grpc-status.ts";
+import { GRPC_STATUS, grpcStatusName } from "../grpc/grpc-status.ts";
 import type { CallObserver } from "../grpc/transport/transport-options.ts";
 import type { Metrics } from "./metrics.ts";
-
-const STATUS_NAMES = new Map<number, string>(Object.entries(GRPC_STATUS).map(([name, code]) => [code, name]));
 
 /** Counts and times the calls of a gRPC transport. What is counted reaches the registry at a scrape. */
 export function createCallMetrics(metrics: Metrics): CallObserver {
@@ -16,7 +14,7 @@ export function createCallMetrics(metrics: Metrics): CallObserver {
     rpcInFlight.set(inFlight);
     for (const [method, counts] of ended) {
       for (const [code, count] of counts) {
-        rpcCalls.inc({ method, status: STATUS_NAMES.get(code) ?? String(code) }, count);
+        rpcCalls.inc({ method, status: grpcStatusName(code) }, count);
         if (code === GRPC_STATUS.resourceExhausted) requestsShed.inc({ protocol: "grpc" }, count);
       }
       counts.clear();

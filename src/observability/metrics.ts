@@ -33,6 +33,12 @@ const METRICS = {
     help: "HTTP/1.1 requests answered, by protocol (status, bazel, gradle, ...; none: no such path), method and status",
     labels: ["protocol", "method", "status"],
   },
+  httpSeconds: {
+    type: "durations",
+    name: "kura_http_request_duration_seconds",
+    help: "Time from the headers of an HTTP/1.1 request to the end of its answer, by protocol",
+    labels: ["protocol"],
+  },
   lookups: {
     type: "counter",
     name: "kura_lookups_total",
@@ -48,7 +54,7 @@ const METRICS = {
   requestsShed: {
     type: "counter",
     name: "kura_requests_shed_total",
-    help: "Requests refused for want of room or of patience, by protocol (grpc: RESOURCE_EXHAUSTED)",
+    help: "Requests refused for want of room or of patience, by protocol (grpc: RESOURCE_EXHAUSTED; http: 429, 507)",
     labels: ["protocol"],
   },
   connections: { type: "gauge", name: "kura_connections", help: "Open TCP connections", labels: [] },

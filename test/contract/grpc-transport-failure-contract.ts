@@ -1,4 +1,4 @@
-import { status } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
 import { describe, expect, test, vi } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
 import { retryInfoCodec, statusCodec } from "../../src/grpc/proto-definitions.ts";
@@ -43,6 +43,7 @@ export function describeFailures(name: string, start: StartTransport): void {
       const unaryError = await failure(unary(client, "x"));
       const streamError = (await collect(serverStream(client, "x"))).error;
       expect(harness.faults.map(([, reported]) => reported)).toEqual([cause, cause]);
+      expect(harness.faults.map(([, , call]) => call?.path)).toEqual([path("Unary"), path("ServerStream")]);
       for (const [index, error] of [unaryError, streamError].entries()) {
         expect(error).toMatchObject({
           code: status.INTERNAL,
@@ -170,14 +171,29 @@ export function describeFailures(name: string, start: StartTransport): void {
             events.push(`finished ${method} ${code}`);
             durations.push(durationMs);
           },
+          watch: (call) => {
+            const word = call.header("x-word");
+            events.push(`watched ${call.path} ${word}`);
+            return word === "unwatched" ? undefined : (code) => events.push(`ended ${code}`);
+          },
         },
       },
     );
     const client = harness.client();
-    await unary(client, "x");
+    const metadata = new Metadata();
+    metadata.set("x-word", "unwatched");
+    await unary(client, "x", { metadata });
     await failure(unary(client, "fail"));
     const method = path("Unary");
-    expect(events).toEqual([`started ${method}`, `finished ${method} 0`, `started ${method}`, `finished ${method} 5`]);
+    expect(events).toEqual([
+      `started ${method}`,
+      `watched ${method} unwatched`,
+      `finished ${method} 0`,
+      `started ${method}`,
+      `watched ${method} undefined`,
+      `finished ${method} 5`,
+      "ended 5",
+    ]);
     expect(durations.every((duration) => duration >= 0)).toBe(true);
   });
 }

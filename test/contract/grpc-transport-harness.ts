@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { connect as connectTls, createServer as createTlsServer } from "node:tls";
 import { Client, type ClientOptions, credentials } from "@grpc/grpc-js";
+import type { FaultReporter } from "../../src/grpc/grpc-status.ts";
 import type { BoundMethod, GrpcTransport } from "../../src/grpc/transport/handler.ts";
 import type { TransportOptions } from "../../src/grpc/transport/transport-options.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "../support/test-certificate.ts";
@@ -27,8 +28,8 @@ export const WAIT = { timeout: 20_000, interval: 2 };
 /** A transport behind a TCP listener on a free port, and grpc-js clients for it. Closes all of it when disposed. */
 export class TransportHarness implements AsyncDisposable {
   readonly transport: GrpcTransport;
-  /** Faults that were reported, as [reference, cause]. */
-  readonly faults: [string, unknown][] = [];
+  /** Faults that were reported, as [reference, cause, call]. */
+  readonly faults: Parameters<FaultReporter>[] = [];
   /** Connections of clients, as the listener accepted them. */
   readonly sockets = new Set<Socket>();
   readonly #listener: Server;

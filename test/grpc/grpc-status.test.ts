@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { CacheError, type CacheErrorCode } from "../../src/cache/cache-error.ts";
-import { statusDetailsTrailer, statusOfError } from "../../src/grpc/grpc-status.ts";
+import { type FaultReporter, statusDetailsTrailer, statusOfError } from "../../src/grpc/grpc-status.ts";
 import { badRequestCodec, retryInfoCodec, statusCodec } from "../../src/grpc/proto-definitions.ts";
+import { callContext } from "../support/call-context.ts";
 
 const EXPECTED: Record<Exclude<CacheErrorCode, "internal">, number> = {
   cancelled: 1,
@@ -54,9 +55,11 @@ test.each([
   ["a thrown string", "boom"],
   ["an internal CacheError", new CacheError("internal", "secret shard state")],
 ])("%s reaches the client as a reference only, and the log as the cause", (_name, cause) => {
-  const reports: [string, unknown][] = [];
-  const status = statusOfError(cause, (...report) => reports.push(report));
+  const reports: Parameters<FaultReporter>[] = [];
+  const call = callContext();
+  const status = statusOfError(cause, (...report) => reports.push(report), call);
   expect(reports.length).toBe(1);
+  expect(reports[0]![2]).toBe(call);
   expect(reports[0]![1]).toBe(cause);
   expect(reports[0]![0]).toMatch(/^[0-9a-f]{16}$/);
   expect(status).toEqual({ code: 13, message: `internal error, reference ${reports[0]![0]}`, details: [] });

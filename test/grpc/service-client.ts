@@ -1,4 +1,4 @@
-import type { Client, ClientDuplexStream, ClientReadableStream } from "@grpc/grpc-js";
+import { type Client, type ClientDuplexStream, type ClientReadableStream, Metadata } from "@grpc/grpc-js";
 import { onTestFinished } from "vitest";
 import { serviceDefinition } from "../../src/grpc/proto-definitions.ts";
 import type { ServiceHandlers } from "../../src/grpc/proto-services.ts";
@@ -8,7 +8,7 @@ import { TransportHarness } from "../contract/grpc-transport-harness.ts";
 
 /** A client of one service, whose messages are plain objects. */
 export interface ServiceClient {
-  unary(rpc: string, request: object): Promise<unknown>;
+  unary(rpc: string, request: object, metadata?: Metadata): Promise<unknown>;
   serverStream(rpc: string, request: object): ClientReadableStream<unknown>;
   duplex(rpc: string): ClientDuplexStream<object, unknown>;
 }
@@ -23,10 +23,10 @@ export async function serveMethods(methods: readonly BoundMethod[]): Promise<Cli
 export function serviceClient(client: Client, service: keyof ServiceHandlers): ServiceClient {
   const rpcs = serviceDefinition(service);
   return {
-    unary: (name, request) =>
+    unary: (name, request, metadata = new Metadata()) =>
       new Promise((resolve, reject) => {
         const { path, requestSerialize, responseDeserialize } = rpcs[name]!;
-        client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, (error, response) => {
+        client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, response) => {
           if (error === null) resolve(response);
           else reject(error);
         });

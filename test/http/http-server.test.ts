@@ -9,11 +9,13 @@ import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
 import { statusRoutes } from "../../src/http/status-routes.ts";
 import { OPEN } from "../../src/http/route-access.ts";
 import { Metrics } from "../../src/observability/metrics.ts";
+import type { ObservedRequest } from "../../src/observability/request-observer.ts";
 import { Readiness } from "../../src/readiness.ts";
 
 describe("HttpServer", () => {
   let readiness: Readiness;
-  const faults: [string, unknown][] = [];
+  const faults: [string, unknown, ObservedRequest][] = [];
+  let observed: object[] = [];
   let listener: Server | undefined;
   let server: HttpServer;
   let origin = "";
@@ -30,7 +32,8 @@ describe("HttpServer", () => {
       protocols: { status, test: routes },
       metrics,
       limits,
-      reportFault: (reference, cause) => faults.push([reference, cause]),
+      reportFault: (...fault) => faults.push(fault),
+      observe: (request) => (outcome) => observed.push({ ...outcome, id: request.id, protocol: request.protocol }),
     });
     server.serve({});
     listener = createServer({ allowHalfOpen: true }, (socket) => server.accept(socket));
@@ -90,6 +93,21 @@ describe("HttpServer", () => {
     expect(await response.text()).toMatch(/^kura_http_requests_total\{protocol="none",method="GET",status="404"\} 1$/m);
   });
 
+  it("times requests, counts those that it sheds, and tells its observer how each has ended", async () => {
+    observed = [];
+    await listen((router) =>
+      router.route("GET", "/busy", OPEN, () => {
+        throw new CacheError("resource_exhausted", "too many");
+      }),
+    );
+    await (await fetch(`${origin}/busy`, { headers: { "x-request-id": "build-7" } })).text();
+    const metrics = await (await fetch(`${origin}/metrics`)).text();
+    expect(metrics).toContain('kura_requests_shed_total{protocol="http"} 1');
+    expect(metrics).toContain('kura_http_request_duration_seconds_count{protocol="test"} 1');
+    const ended = { id: "build-7", protocol: "test", status: "429", isServerFault: false };
+    expect(observed[0]).toMatchObject({ ...ended, durationMs: expect.any(Number) });
+  });
+
   it("answers HEAD like GET, with the length and without the body", async () => {
     await listen();
     const socket = await dial();
@@ -143,9 +161,10 @@ describe("HttpServer", () => {
         throw new TypeError("secret path /var/lib");
       }),
     );
-    const response = await fetch(`${origin}/fault`);
+    const response = await fetch(`${origin}/fault?token=secret`, { headers: { "x-request-id": "of the client" } });
     const body = await response.text();
-    const [reference, cause] = faults.at(-1) ?? [];
+    const [reference, cause, request] = faults.at(-1) ?? [];
+    expect(request).toMatchObject({ method: "GET", path: "/fault", id: expect.stringMatching(/^[0-9a-f]{16}$/) });
     expect([response.status, body]).toEqual([500, `internal error, reference ${reference}\n`]);
     expect(String(cause)).toContain("secret path");
     expect((await fetch(`${origin}/healthz`)).status).toBe(200);

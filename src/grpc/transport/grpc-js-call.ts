@@ -10,6 +10,8 @@ export interface GrpcJsCallOptions {
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
   readonly reportFault: FaultReporter;
+  /** The headers of the call are known. */
+  readonly onStarted: (call: GrpcJsCall) => void;
   /** The call is over: its handler has settled and its status is sent, or there is nobody left to send it to. */
   readonly onFinished: (call: GrpcJsCall, statusCode: number) => void;
 }
@@ -82,6 +84,7 @@ export class GrpcJsCall implements CallContext, CallWire {
   /** Runs the call to its end. Never rejects. */
   async run(metadata: Metadata): Promise<void> {
     this.#metadata = metadata;
+    this.#options.onStarted(this);
     let statusCode: number;
     try {
       await runCall(this.#method, this, this);
@@ -220,7 +223,7 @@ export class GrpcJsCall implements CallContext, CallWire {
 
   /** @returns the code of the status. */
   #sendError(error: unknown): number {
-    const status = statusObject(error, this.#options.reportFault);
+    const status = statusObject(error, this.#options.reportFault, this);
     this.#sendStatus(status);
     return status.code;
   }
@@ -235,8 +238,8 @@ export class GrpcJsCall implements CallContext, CallWire {
 type StatusObject = Parameters<ServerInterceptingCallInterface["sendStatus"]>[0] & { readonly code: number };
 
 /** How a call ends for `error`. */
-export function statusObject(error: unknown, reportFault: FaultReporter): StatusObject {
-  const status = statusOfError(error, reportFault);
+export function statusObject(error: unknown, reportFault: FaultReporter, context?: CallContext): StatusObject {
+  const status = statusOfError(error, reportFault, context);
   const metadata = new Metadata();
   const details = statusDetailsTrailer(status);
   if (details !== undefined) metadata.set("grpc-status-details-bin", details);

@@ -13,7 +13,7 @@ import { certificateFrom } from "../../auth/client-certificate.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import { GrpcJsCall, statusObject } from "./grpc-js-call.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
-import { TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
+import { type CallEnd, TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
 
 /** After `drain` has cancelled what was left, handlers get so long to put their things away. */
 const UNWIND_MS = 1000;
@@ -148,14 +148,20 @@ class GrpcJsTransport implements GrpcTransport {
     const { path } = method.definition;
     const startedMs = performance.now();
     observer?.started(path);
+    let ended: CallEnd | undefined;
     const driver = new GrpcJsCall(method, call, {
       caller,
       reportFault,
       sendBufferBytesMax,
       sendStallTimeoutMs,
+      onStarted: (started) => {
+        ended = observer?.watch?.(started);
+      },
       onFinished: (finished, statusCode) => {
         this.#calls.delete(finished);
-        observer?.finished(path, statusCode, performance.now() - startedMs);
+        const durationMs = performance.now() - startedMs;
+        observer?.finished(path, statusCode, durationMs);
+        ended?.(statusCode, durationMs);
         this.#onProgress?.();
       },
     });

@@ -219,7 +219,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
 
   /** Ends the response with the status of an error. @returns its code. */
   #end(error: unknown): number {
-    const status = statusOfError(error, this.#options.reportFault);
+    const status = statusOfError(error, this.#options.reportFault, this);
     if (this.#hasResponded) this.#stream.end(statusBlock(status, false));
     else this.#stream.respond(statusBlock(status, true), true);
     return status.code;

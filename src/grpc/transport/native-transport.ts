@@ -159,10 +159,13 @@ class NativeTransport implements GrpcTransport {
       reportFault,
       onFinished: (finished, statusCode) => {
         this.#calls.delete(finished);
-        observer?.finished(path, statusCode, performance.now() - startedMs);
+        const durationMs = performance.now() - startedMs;
+        observer?.finished(path, statusCode, durationMs);
+        ended?.(statusCode, durationMs);
         this.#onProgress?.();
       },
     });
+    const ended = observer?.watch?.(call);
     this.#calls.add(call);
     stream.listener = call;
     call.start(head.deadlineMs);

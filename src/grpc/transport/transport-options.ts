@@ -1,12 +1,15 @@
 import type { ShownCredentials } from "../../auth/authorizer.ts";
 import { ANYBODY, type Caller } from "../../auth/caller.ts";
 import type { FaultReporter } from "../grpc-status.ts";
+import type { CallContext } from "./handler.ts";
 
 /** Told of every call of a bound method, for metrics. */
 export interface CallObserver {
   started(path: string): void;
   /** @param statusCode gRPC status code that ended the call, 1 or 4 also where the client ended it. */
   finished(path: string, statusCode: number, durationMs: number): void;
+  /** Where calls are logged or traced: told of each that begins. @returns what to call at its end. */
+  readonly watch?: ((call: CallContext) => CallEnd | undefined) | undefined;
 }
 
 /** Judges a call by its header fields, before anything of its requests is read. */
@@ -14,6 +17,8 @@ export interface CallAdmission {
   /** @returns who makes the call. @throws {CacheError} how the call ends, also as what a promise rejects with. */
   admit(path: string, shown: ShownCredentials): Caller | Promise<Caller>;
 }
+
+export type CallEnd = (statusCode: number, durationMs: number) => void;
 
 /** What every transport can be told; each has a default in {@link TRANSPORT_DEFAULTS}, but for the two outlets. */
 export interface TransportOptions {

@@ -130,7 +130,8 @@ export class KuraServer implements AsyncDisposable {
    */
   static async start(config: Config, dependencies: ServerDependencies): Promise<KuraServer> {
     const { openEngine = openShardedStore, logger, accessLogger } = dependencies;
-    const server = new KuraServer(config, dependencies, await RequestObservers.open(config, logger, accessLogger));
+    const opening = RequestObservers.open(config, logger, accessLogger);
+    const server = new KuraServer(config, dependencies, opening instanceof Promise ? await opening : opening);
     try {
       await server.#listen();
       await server.#serve(await openEngine(config, server.#logger, server.#clock));

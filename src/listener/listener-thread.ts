@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Logger } from "../observability/logger.ts";
-import { telemetryEnvironment } from "../observability/telemetry-environment.ts";
+import { telemetryEnvironment } from "../config/telemetry-environment.ts";
 import { LISTENER_WORKER_URL } from "../storage/worker-urls.ts";
 import { type CallHandlers, ThreadCalls } from "../thread-calls.ts";
 import { systemTimers, type Timer, type Timers } from "../timers.ts";

@@ -16,21 +16,20 @@ export class RequestObservers implements AsyncDisposable {
     this.#tracing = tracing;
   }
 
-  static async open(
+  /** No promise where nothing has to be loaded: the port is bound at once then. */
+  static open(
     { accessLogRate, otlpUrl, traceSampleRate }: Pick<Config, "accessLogRate" | "otlpUrl" | "traceSampleRate">,
     logger: Logger,
     // Whatever else is logged, and how: programs read it.
     accessLogger: Logger = createLogger({ level: "info", format: "json" }),
-  ): Promise<RequestObservers> {
-    const log = logger.child({ part: "tracing" });
-    const tracing =
-      otlpUrl === undefined
-        ? undefined
-        : await startTracing({ url: otlpUrl, sampleRate: traceSampleRate, version: VERSION, logger: log });
+  ): Promise<RequestObservers> | RequestObservers {
     const accessLog =
       accessLogRate === 0 ? [] : [createAccessLog(accessLogRate, accessLogger.child({ part: "access" }))];
-    const observe = allObservers([...accessLog, ...(tracing === undefined ? [] : [tracing.observe])]);
-    return new RequestObservers(observe, tracing);
+    if (otlpUrl === undefined) return new RequestObservers(allObservers(accessLog), undefined);
+    const options = { url: otlpUrl, sampleRate: traceSampleRate, version: VERSION };
+    return startTracing({ ...options, logger: logger.child({ part: "tracing" }) }).then(
+      (tracing) => new RequestObservers(allObservers([...accessLog, tracing.observe]), tracing),
+    );
   }
 
   /** Sends what is still to be sent, for as long as the exporter takes. */

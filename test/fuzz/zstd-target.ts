@@ -121,6 +121,7 @@ function reference(data: Buffer): Buffer | undefined {
       if (at > data.length) return undefined;
       continue;
     }
+    if (windowBytes(rest) > 2 ** WINDOW_LOG_MAX) return undefined;
     try {
       const { buffer, engine } = zstdDecompressSync(rest, {
         info: true,
@@ -134,6 +135,18 @@ function reference(data: Buffer): Buffer | undefined {
     }
   }
   return Buffer.concat(values);
+}
+
+/** What a frame asks for; 0 where it is not known yet. */
+function windowBytes(frame: Buffer): number {
+  const descriptor = frame[4] ?? 0;
+  const sizeFlag = descriptor >>> 6;
+  if ((descriptor & 0x20) === 0) return (8 + ((frame[5] ?? 0) & 7)) * 2 ** (7 + ((frame[5] ?? 0) >>> 3));
+  const at = 5 + [0, 1, 2, 4][descriptor & 3]!;
+  const fields = [1, 2, 4, 8][sizeFlag]!;
+  if (frame.length < at + fields) return 0;
+  const low = frame.readUIntLE(at, Math.min(4, fields)) + (fields === 2 ? 256 : 0);
+  return fields === 8 ? low + frame.readUInt32LE(at + 4) * 2 ** 32 : low;
 }
 
 function storedAs(pieces: readonly Buffer[], sizeBytes: number) {

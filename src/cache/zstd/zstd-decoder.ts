@@ -1,11 +1,5 @@
 import { constants, createZstdDecompress } from "node:zlib";
-import { invalidZstd, ZstdFrames } from "./zstd-frames.ts";
-
-/**
- * A frame that asks its reader for more memory is refused. The format wants 8 MiB from every decoder; encoders that
- * trade speed for size take up to this.
- */
-const WINDOW_LOG_MAX = 24;
+import { invalidZstd, WINDOW_LOG_MAX, ZstdFrames } from "./zstd-frames.ts";
 
 /** For every decoder of what clients have made. */
 export const ZSTD_DECODER_PARAMETERS = { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX };

@@ -21,6 +21,12 @@ const CONTENT_SIZE_BYTES = [0, 2, 4, 8];
 const RUN_LENGTH_BLOCK = 1;
 const RESERVED_BLOCK = 3;
 
+/**
+ * A frame that asks its reader for more memory is refused. The format wants 8 MiB from every decoder; encoders that trade
+ * speed for size take up to this.
+ */
+export const WINDOW_LOG_MAX = 24;
+
 /** What is gathered next, or passed by, if that is `content`. */
 type Part = "magic" | "skippable size" | "descriptor" | "frame header" | "block header" | "content" | "skipped";
 
@@ -31,7 +37,7 @@ export class ZstdFrames {
   #gathered = 0;
   /** Bytes of the part that are still to come. */
   #left = MAGIC_BYTES;
-  #hasChecksum = false;
+  #descriptor = 0;
   #isLastBlock = false;
 
   /** Whether the data may end here. */
@@ -90,6 +96,7 @@ export class ZstdFrames {
       case "descriptor":
         return this.#expect("frame header", this.#frameHeaderBytes(head.readUInt8(0)));
       case "frame header":
+        this.#checkWindow();
         return this.#expect("block header", BLOCK_HEADER_BYTES);
       case "block header": {
         const header = head.readUIntLE(0, BLOCK_HEADER_BYTES);
@@ -107,19 +114,48 @@ export class ZstdFrames {
   }
 
   #frameHeaderBytes(descriptor: number): number {
-    const isSingleSegment = (descriptor & 0x20) !== 0;
-    const contentSizeFlag = descriptor >>> 6;
-    this.#hasChecksum = (descriptor & 4) !== 0;
-    // Without a window the content size is there, of one byte at the least.
-    const contentSizeBytes = contentSizeFlag === 0 && isSingleSegment ? 1 : CONTENT_SIZE_BYTES[contentSizeFlag]!;
-    return (isSingleSegment ? 0 : 1) + DICTIONARY_ID_BYTES[descriptor & 3]! + contentSizeBytes;
+    this.#descriptor = descriptor;
+    return (this.#isSingleSegment ? 0 : 1) + DICTIONARY_ID_BYTES[descriptor & 3]! + this.#contentSizeBytes;
+  }
+
+  get #isSingleSegment(): boolean {
+    return (this.#descriptor & 0x20) !== 0;
+  }
+
+  /** Bytes of the field. Without a window it is there, of one byte at the least. */
+  get #contentSizeBytes(): number {
+    const flag = this.#descriptor >>> 6;
+    return flag === 0 && this.#isSingleSegment ? 1 : CONTENT_SIZE_BYTES[flag]!;
+  }
+
+  /** zstd looks at it only where it does not get the whole frame at once: here it does not depend on the pieces. */
+  #checkWindow(): void {
+    const windowBytes = this.#isSingleSegment ? this.#contentBytes() : windowBytesOf(this.#head.readUInt8(0));
+    if (windowBytes > 2 ** WINDOW_LOG_MAX) {
+      throw invalidZstd(`expected a window of at most ${2 ** WINDOW_LOG_MAX} bytes, got ${windowBytes}`);
+    }
+  }
+
+  /** What a frame without a window says that it decodes to. */
+  #contentBytes(): number {
+    const at = DICTIONARY_ID_BYTES[this.#descriptor & 3]!;
+    switch (this.#contentSizeBytes) {
+      case 1:
+        return this.#head.readUInt8(at);
+      case 2:
+        return this.#head.readUInt16LE(at) + 256;
+      case 4:
+        return this.#head.readUInt32LE(at);
+      default:
+        return Number(this.#head.readBigUInt64LE(at));
+    }
   }
 
   #endBlock(): void {
     if (!this.#isLastBlock) return this.#expect("block header", BLOCK_HEADER_BYTES);
     this.#isLastBlock = false;
-    if (!this.#hasChecksum) return this.#expect("magic", MAGIC_BYTES);
-    this.#hasChecksum = false;
+    if ((this.#descriptor & 4) === 0) return this.#expect("magic", MAGIC_BYTES);
+    this.#descriptor = 0;
     // Passed by like the content of a last block.
     this.#isLastBlock = true;
     this.#expect("content", CHECKSUM_BYTES);
@@ -130,6 +166,12 @@ export class ZstdFrames {
     this.#gathered = 0;
     this.#left = bytes;
   }
+}
+
+/** Three bits of the descriptor are eighths, five are the power of two. */
+function windowBytesOf(descriptor: number): number {
+  const base = 2 ** (10 + (descriptor >>> 3));
+  return base + (base / 8) * (descriptor & 7);
 }
 
 const NONE = Buffer.alloc(0);

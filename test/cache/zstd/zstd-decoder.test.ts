@@ -103,7 +103,13 @@ describe("what is refused", () => {
   test("a frame that asks for a window of more than 16 MiB", () => {
     // A window descriptor of 32 MiB in front of a raw block.
     const wide = Buffer.from("28b52ffd0078090000ff", "hex");
-    expectInvalid(wide, 1, /too much memory/);
+    expectInvalid(wide, 1, /window of at most 16777216 bytes, got 33554432/);
+    // The same of a frame that is one segment of so many bytes and a byte.
+    expectInvalid(Buffer.from("28b52ffda001000001", "hex"), 1, /window of at most 16777216 bytes, got 16777217/);
+    const just = zstdCompressSync(bytes, {
+      params: { [constants.ZSTD_c_windowLog]: 24, [constants.ZSTD_c_contentSizeFlag]: 0 },
+    });
+    expect(decodeZstd([just], bytes.length).equals(bytes)).toBe(true);
   });
 
   test("a bomb stops one byte past the size, in parts that stay small", () => {

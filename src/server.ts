@@ -397,7 +397,7 @@ function messageOf(error: unknown): string {
 }
 
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
-  const { directory, maxBytes, shardCount, listenerCount, durability } = config;
+  const { directory, maxBytes, shardCount, listenerCount, durability, atRest } = config;
   const { stagingMemoryBytes, stagingDiskBytes } = config;
   const { hotBlobBytesMax, minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
   return StorageEngine.open({
@@ -406,6 +406,7 @@ function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise
     shardCount,
     listenerCount,
     durability,
+    atRest,
     stagingMemoryBytes,
     stagingDiskBytes,
     hotRecordBytesMax: hotBlobBytesMax,

@@ -6,6 +6,9 @@ export const ENCODINGS = { identity: 0, zstd: 1 } as const;
 
 export type Encoding = keyof typeof ENCODINGS;
 
+/** How blobs are to lie on disk. */
+export type AtRest = "as-uploaded" | Encoding;
+
 /** @returns undefined for a number that a later version may have written. */
 export function encodingNumbered(number: number): Encoding | undefined {
   return NAMES[number];

@@ -111,6 +111,12 @@ export const OPTIONS = {
     defaultValue: () => "commit" as const,
     help: "commit: acknowledged once synced to disk; relaxed: acknowledged at once, synced about every second",
   }),
+  atRest: option({
+    flag: "at-rest",
+    kind: choice("as-uploaded", "zstd", "identity"),
+    defaultValue: () => "as-uploaded" as const,
+    help: "how blobs are stored; zstd: compressed where that saves an eighth; identity: decoded, for quick reads by clients without zstd",
+  }),
   blobBytesMax: option({
     flag: "max-blob-size",
     kind: size(0),

@@ -1,4 +1,5 @@
 import { availableParallelism, totalmem } from "node:os";
+import type { AtRest } from "../cache/encoding.ts";
 import type { Clock } from "../clock.ts";
 import type { Timers } from "../timers.ts";
 import type { FileSystem } from "./file-system.ts";
@@ -19,6 +20,8 @@ export interface EngineOptions {
   /** Threads that accept connections, the main one included; default 1. */
   readonly listenerCount?: number;
   readonly durability: "commit" | "relaxed";
+  /** How blobs lie on disk; default as they were uploaded. */
+  readonly atRest?: AtRest;
   readonly stagingMemoryBytes?: number;
   readonly stagingDiskBytes?: number;
   /** Memory for small entries that were read lately; 0: none are kept. */

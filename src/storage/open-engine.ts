@@ -141,6 +141,8 @@ function startShards(foundation: Foundation, shards: SupervisedShard[], foreign:
         shardCount: sizes.shardCount,
         directory: options.directory,
         durability: options.durability,
+        atRest: options.atRest ?? "as-uploaded",
+        keepFreeBytes: sizes.keepFreeBytes,
         segmentBytesMax: sizes.segmentBytesMax,
         minLeaseMs: options.minLeaseMs ?? 0,
         bytesMax: options.maxBytes,

@@ -27,7 +27,13 @@ describeEntryStore("ShardedEntryStore with a slab of four blocks", () =>
 describeEntryStore("ShardedEntryStore with small segments", () => openChecked({ segmentBytesMax: MIB, shardCount: 3 }));
 describeEntryStore("ShardedEntryStore at durability relaxed", () => openChecked({ durability: "relaxed" }));
 
-describeBlobStore("EntryBlobStore over ShardedEntryStore", async () => {
-  const engine = await openChecked();
+async function openBlobs(options: Parameters<typeof openTestEngine>[0] = {}) {
+  const engine = await openChecked(options);
   return { ...engine, store: new EmptyBlobStore(new EntryBlobStore(engine.store)) };
+}
+
+describeBlobStore("EntryBlobStore over ShardedEntryStore", () => openBlobs());
+describeBlobStore("EntryBlobStore over ShardedEntryStore, zstd at rest", () => openBlobs({ atRest: "zstd" }));
+describeBlobStore("EntryBlobStore over ShardedEntryStore, identity at rest", () => openBlobs({ atRest: "identity" }), {
+  kept: "identity",
 });

@@ -32,6 +32,7 @@ export function openShard(
     ...data,
     segmentsDirectory: paths.segments,
     checkpointDirectory: paths.checkpoint,
+    stagingDirectory: paths.staging,
     minLeaseSeconds: data.minLeaseMs / 1000,
     slab: new Uint8Array(data.slab),
     fileSystem,

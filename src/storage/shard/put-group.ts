@@ -17,6 +17,7 @@ import {
   recordTrailerBytes,
 } from "../segment/segment-format.ts";
 import { stagingFileBytes } from "./adoption.ts";
+import { recode, targetEncoding } from "./at-rest.ts";
 import { readStaged } from "./read-staged.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
@@ -27,6 +28,9 @@ import type { ShardSegments } from "./shard-segments.ts";
 interface Verified {
   readonly position: number;
   readonly words: Int32Array;
+  /** As they are to be stored. */
+  readonly encoding: number;
+  readonly storedBytes: number;
   readonly payload: readonly Uint8Array[];
   readonly checksums: ChunkChecksums;
 }
@@ -38,6 +42,8 @@ interface Appended {
 }
 
 const COPIED_PAYLOAD_BYTES_MAX = 4096;
+/** Larger values are recoded before they come to a group, if at all. */
+const DECODED_BYTES_MAX = 8 * 1024 * 1024;
 /** Appended at once at the most; bounds the memory of a group whose bytes come from files. */
 const FLUSH_BYTES = 16 * 1024 * 1024;
 
@@ -61,6 +67,8 @@ export class PutGroup {
   private appended: Appended[] = [];
   /** Positions whose record lies in a segment, acknowledged or not: its bytes stay on the ledger. */
   private readonly occupying = new Set<number>();
+  /** By position, what is reserved for a record that is to be stored in another encoding than it came in. */
+  private readonly reserved = new Map<number, number>();
 
   constructor(
     context: ShardContext,
@@ -104,7 +112,7 @@ export class PutGroup {
       this.firstOfKey.set(name, position);
     }
     if (known === undefined && !this.takeIndexEntry(position)) return;
-    this.enqueue(verified, request);
+    this.enqueue(this.atRest(verified, request));
   }
 
   /** Before the record is written: one that is on disk and not in the index would take another's entry at a start. */
@@ -143,7 +151,7 @@ export class PutGroup {
         return undefined;
       }
     }
-    return { position, words, payload, checksums };
+    return { position, words, payload, checksums, ...asStaged(request) };
   }
 
   private verifyEncoded(
@@ -153,13 +161,38 @@ export class PutGroup {
     payload: readonly Uint8Array[],
   ): Verified | undefined {
     const checked = this.checkedBefore.get(request) ?? finish(checkPieces(request, payload));
-    if (typeof checked !== "string") return { position, words, payload, checksums: checked };
+    if (typeof checked !== "string") return { position, words, payload, checksums: checked, ...asStaged(request) };
     this.fail(position, "invalid_argument", checked);
     return undefined;
   }
 
-  private enqueue(verified: Verified, request: PutRequest): void {
-    const bytes = recordBytes(request.stagedBytes);
+  /** In the encoding that it is to be stored in, unless there is no room for that. */
+  private atRest(verified: Verified, request: PutRequest): Verified {
+    const { ledger, keepFreeBytes, atRest, segmentBytesMax } = this.context;
+    const target = targetEncoding(atRest, request);
+    const isLarge = request.sizeBytes > Math.min(DECODED_BYTES_MAX, segmentBytesMax);
+    const payload = target === undefined || isLarge ? undefined : recode(target, request, verified.payload);
+    if (target === undefined || payload === undefined) return verified;
+    const { position, words } = verified;
+    const footprintBytes = recordFootprintBytes(payload.length);
+    const moreBytes = footprintBytes - recordFootprintBytes(request.stagedBytes);
+    if (moreBytes <= 0) ledger.release(-moreBytes);
+    else if (!ledger.tryReserve(moreBytes, keepFreeBytes)) return verified;
+    this.reserved.set(position, footprintBytes);
+    const checksums = new ChunkChecksums();
+    checksums.update(payload);
+    return {
+      position,
+      words,
+      encoding: ENCODINGS[target],
+      storedBytes: payload.length,
+      payload: [payload],
+      checksums,
+    };
+  }
+
+  private enqueue(verified: Verified): void {
+    const bytes = recordBytes(verified.storedBytes);
     if (!this.segments.fits(bytes, this.batchBytes)) {
       this.flush();
       if (!this.segments.fits(bytes)) this.attemptSync(() => this.segments.seal());
@@ -187,8 +220,8 @@ export class PutGroup {
     const writer = this.segments.writer();
     const records: PlacedRecord[] = [];
     let { endOffset: offset } = writer;
-    for (const { position } of batch) {
-      const record = this.recordOf(position, offset);
+    for (const verified of batch) {
+      const record = this.recordOf(verified, offset);
       records.push(record);
       offset += recordBytes(record.storedBytes);
     }
@@ -202,15 +235,15 @@ export class PutGroup {
     }
   }
 
-  private recordOf(position: number, offset: number): PlacedRecord {
+  private recordOf({ position, encoding, storedBytes }: Verified, offset: number): PlacedRecord {
     const request = this.requestAt(position);
     return {
       space: request.space,
-      encoding: request.encoding,
+      encoding,
       sequence: this.takeSequence(),
       writtenAtMs: this.context.clock.wallMs(),
       sizeBytes: request.sizeBytes,
-      storedBytes: request.stagedBytes,
+      storedBytes,
       key: request.key,
       offset,
     };
@@ -253,7 +286,9 @@ export class PutGroup {
     }
     if (outcome.status === "present") stats.add("presentPuts");
     if (outcome.status === "failed") stats.add("rejectedPuts");
-    if (!this.occupying.has(position)) ledger.release(recordFootprintBytes(request.stagedBytes));
+    if (!this.occupying.has(position)) {
+      ledger.release(this.reserved.get(position) ?? recordFootprintBytes(request.stagedBytes));
+    }
     return outcome;
   }
 
@@ -273,6 +308,10 @@ export class PutGroup {
     if (request === undefined) throw new RangeError(`put group: no request at ${position}`);
     return request;
   }
+}
+
+function asStaged({ encoding, stagedBytes }: PutRequest): Pick<Verified, "encoding" | "storedBytes"> {
+  return { encoding, storedBytes: stagedBytes };
 }
 
 /**

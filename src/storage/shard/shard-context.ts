@@ -1,3 +1,4 @@
+import type { AtRest } from "../../cache/encoding.ts";
 import type { Clock } from "../../clock.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 import type { FileSystem } from "../file-system.ts";
@@ -11,7 +12,11 @@ export interface ShardContext {
   readonly shardCount: number;
   readonly segmentsDirectory: string;
   readonly checkpointDirectory: string;
+  readonly stagingDirectory: string;
   readonly durability: "commit" | "relaxed";
+  readonly atRest: AtRest;
+  /** Bytes of the disk that are not for uploads. */
+  readonly keepFreeBytes: number;
   readonly segmentBytesMax: number;
   readonly minLeaseSeconds: number;
   readonly slab: Uint8Array;

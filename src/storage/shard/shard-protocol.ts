@@ -1,6 +1,6 @@
 import type { MessagePort } from "node:worker_threads";
 import type { CacheErrorCode } from "../../cache/cache-error.ts";
-import { ENCODINGS } from "../../cache/encoding.ts";
+import { type AtRest, ENCODINGS } from "../../cache/encoding.ts";
 import type { IndexBuffers } from "../index/index-layout.ts";
 import type { OutcomeMessage, PutMessage } from "./put-message.ts";
 
@@ -144,6 +144,8 @@ export interface ShardWorkerData {
   readonly shardCount: number;
   readonly directory: string;
   readonly durability: "commit" | "relaxed";
+  readonly atRest: AtRest;
+  readonly keepFreeBytes: number;
   readonly segmentBytesMax: number;
   readonly minLeaseMs: number;
   readonly bytesMax: number;

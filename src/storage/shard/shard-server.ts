@@ -73,14 +73,20 @@ export class ShardServer {
   }
 
   private async put(request: PutRequest): Promise<PutOutcome> {
-    if (request.encoding !== ENCODINGS.identity && isLongPut(request)) return this.putDecoded(request);
-    if (request.adopt) return this.runLong(this.shard.adopt(request));
-    return this.putInGroup(request);
+    if (!isLongPut(request)) return this.putInGroup(request);
+    const isCoded = request.encoding !== ENCODINGS.identity || this.shard.isRecoded(request);
+    return isCoded ? this.putCoded(request) : this.runLong(this.shard.adopt(request));
   }
 
-  /** What takes long to decode, a few at a time: each has a window in memory. */
-  private async putDecoded(request: PutRequest): Promise<PutOutcome> {
+  /** What takes long to decode or encode, a few at a time: each has a window in memory. */
+  private async putCoded(request: PutRequest): Promise<PutOutcome> {
     using _place = await this.decoderPlaces.take();
+    const recoded = await this.runLong(this.shard.recode(request));
+    if (recoded !== undefined) {
+      const outcome = await this.runLong(this.shard.adopt(recoded));
+      this.shard.dropStaged(request);
+      return outcome;
+    }
     if (request.adopt) return await this.runLong(this.shard.adopt(request));
     await this.runLong(this.shard.check(request));
     return await this.putInGroup(request);

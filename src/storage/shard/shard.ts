@@ -1,8 +1,11 @@
+import { join } from "node:path";
 import { keyWords } from "../../cache/key-words.ts";
 import { checkpointBytes, type CoveredSegment, saveCheckpoint } from "../index/index-checkpoint.ts";
 import { leaseSeconds } from "../lease-clock.ts";
-import type { ChunkChecksums } from "../segment/segment-format.ts";
-import { adoptFile } from "./adoption.ts";
+import { removeQuietly } from "../file-system.ts";
+import { type ChunkChecksums, recordFootprintBytes } from "../segment/segment-format.ts";
+import { adoptedFileBytes, adoptFile, stagingFileBytes } from "./adoption.ts";
+import { recodeFile, targetEncoding } from "./at-rest.ts";
 import { checkpointSource, loadIndex } from "./index-loading.ts";
 import { PutGroup } from "./put-group.ts";
 import { readStaged } from "./read-staged.ts";
@@ -35,6 +38,7 @@ export class Shard {
   private readonly checked = new WeakMap<PutRequest, ChunkChecksums | string>();
   private readonly foreign = new Map<number, CoveredSegment>();
   private nextSequence = 1;
+  private recodedCount = 0;
   private checkpointFileBytes = 0;
 
   constructor(context: ShardContext) {
@@ -99,6 +103,27 @@ export class Shard {
   /** One group commit. Never throws for a bad upload or a bad disk: each request has its outcome. */
   put(requests: readonly PutRequest[]): PutOutcome[] {
     return new PutGroup(this.context, this.segments, requests, () => this.takeSequence(), this.checked).run();
+  }
+
+  /** Whether it is to be stored in another encoding than it came in. */
+  isRecoded(request: PutRequest): boolean {
+    return targetEncoding(this.context.atRest, request) !== undefined;
+  }
+
+  /** A long upload in the encoding that it is to be stored in. @returns undefined where it stays as it is. */
+  recode(request: PutRequest): Generator<undefined, PutRequest | undefined> {
+    this.recodedCount += 1;
+    const name = `shard-${this.context.shardIndex}-${this.recodedCount.toString(16)}.tmp`;
+    return recodeFile(this.context, request, join(this.context.stagingDirectory, name));
+  }
+
+  /** Of an upload that was recoded, what it came as. */
+  dropStaged({ source, stagedBytes, adopt }: PutRequest): void {
+    const { fileSystem, ledger } = this.context;
+    if (source.kind === "file") removeQuietly(fileSystem, source.path);
+    if (adopt) ledger.release(adoptedFileBytes(stagedBytes));
+    else
+      ledger.release(recordFootprintBytes(stagedBytes) + (source.kind === "file" ? stagingFileBytes(stagedBytes) : 0));
   }
 
   /** Holds an upload that takes long to decode against its key, before it joins a group. */

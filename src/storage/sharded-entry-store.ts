@@ -54,7 +54,7 @@ export interface StoreParts {
 
 const WHOLE: ByteRange = { offset: 0 };
 /** Larger values are decoded by other threads: up to here handing over costs more. */
-const DECODED_AT_ONCE_BYTES_MAX = 64 * 1024;
+export const DECODED_AT_ONCE_BYTES_MAX = 64 * 1024;
 
 /** A location that moved while it was being opened is looked up again, this often at the most. */
 const LOOKUP_ATTEMPTS = 4;

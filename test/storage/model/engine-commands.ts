@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import type { AtRest, Encoding } from "../../../src/cache/encoding.ts";
 import type { DiskFault } from "../../support/simulated-disk.ts";
 import { ACTION_COUNT, BLOBS } from "./model-contents.ts";
 
@@ -10,6 +11,7 @@ export interface BlobUpload {
   readonly blob: number;
   /** In how many writes; 0: by `put`. */
   readonly pieces: number;
+  readonly encoding: Encoding;
   readonly flaw: UploadFlaw;
 }
 
@@ -53,6 +55,7 @@ export type EngineCommand =
 export interface EngineSetup {
   readonly shardCount: number;
   readonly durability: "commit" | "relaxed";
+  readonly atRest: AtRest;
   readonly maxBytes: number;
   readonly segmentBytesMax: number;
   readonly minLeaseSeconds: number;
@@ -69,6 +72,7 @@ const KIB = 1024;
 export const setups: fc.Arbitrary<EngineSetup> = fc.record({
   shardCount: fc.integer({ min: 1, max: 3 }),
   durability: fc.constantFrom("commit", "commit", "commit", "commit", "commit", "relaxed"),
+  atRest: fc.constantFrom("as-uploaded", "as-uploaded", "zstd", "identity"),
   maxBytes: fc.constantFrom(1024 * KIB, 1536 * KIB, 4096 * KIB),
   segmentBytesMax: fc.constantFrom(24 * KIB, 64 * KIB),
   minLeaseSeconds: fc.constantFrom(0, 60, 3600),
@@ -86,6 +90,7 @@ const blobUploads: fc.Arbitrary<BlobUpload> = fc.record({
   kind: fc.constant("blob"),
   blob: blobs,
   pieces,
+  encoding: fc.constantFrom("identity", "identity", "zstd"),
   flaw: fc.oneof(
     { weight: 8, arbitrary: fc.constant<UploadFlaw>("none") },
     { weight: 1, arbitrary: fc.constantFrom<UploadFlaw>("wrong hash", "too short", "too long", "discard") },

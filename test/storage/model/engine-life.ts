@@ -59,6 +59,7 @@ export class EngineLife {
       maxBytes: setup.maxBytes,
       shardCount,
       durability: setup.durability,
+      atRest: setup.atRest,
       minLeaseMs: setup.minLeaseSeconds * 1000,
       segmentBytesMax: setup.segmentBytesMax,
       stagingMemoryBytes: setup.slabBlocks * SLAB_BLOCK_BYTES,

@@ -1,5 +1,7 @@
 import { CacheError } from "../../../src/cache/cache-error.ts";
 import type { EntryContent } from "../../../src/cache/entry-store.ts";
+import { decodeZstd } from "../../../src/cache/zstd/zstd-decoder.ts";
+import { DECODED_AT_ONCE_BYTES_MAX } from "../../../src/storage/sharded-entry-store.ts";
 import type { Target } from "./engine-commands.ts";
 import type { EngineHost } from "./engine-host.ts";
 import type { EngineLife } from "./engine-life.ts";
@@ -53,15 +55,16 @@ export class EngineReads {
     const { model } = this.#host;
     const { name, key } = named;
     const sinceAt = model.now();
-    const [offset, end] = (range ?? [0, 1]).map((share) => Math.floor(share * (key.sizeBytes ?? 0))) as [
-      number,
-      number,
-    ];
-    const limits = range === undefined ? {} : { limit: Math.max(0, end - offset) };
+    // Larger values are decoded by libuv's threads, which no seed decides: they are taken as they are stored.
+    const isDecodedHere = (key.sizeBytes ?? 0) <= DECODED_AT_ONCE_BYTES_MAX;
+    const part = isDecodedHere ? range : undefined;
+    const [offset, end] = (part ?? [0, 1]).map((share) => Math.floor(share * (key.sizeBytes ?? 0))) as [number, number];
+    const limits = part === undefined ? {} : { limit: Math.max(0, end - offset) };
     let bytes: Uint8Array | undefined;
     try {
-      const content = await life.store.get(key, { offset, ...limits });
+      const content = await life.store.get(key, { offset, ...limits }, isDecodedHere ? "identity" : "zstd");
       bytes = await content?.bytes();
+      if (content?.encoding === "zstd" && bytes !== undefined) bytes = decodeZstd([bytes], content.sizeBytes);
       if (content !== undefined && !life.isOver) this.#noteHit(named, content);
     } catch (error) {
       if (life.isOver) return;
@@ -70,7 +73,7 @@ export class EngineReads {
     if (life.isOver) return;
     if (bytes === undefined) return this.#host.noteAbsent(name);
     this.#figures.readsChecked += 1;
-    if (range === undefined) return this.#observe(named, Buffer.from(bytes), sinceAt);
+    if (part === undefined) return this.#observe(named, Buffer.from(bytes), sinceAt);
     const expected = blobOf(named.target.index).bytes.subarray(offset, Math.max(offset, end));
     if (!expected.equals(bytes)) throw new ModelViolation(`${name}: wrong bytes from ${offset} to ${end}`);
   }

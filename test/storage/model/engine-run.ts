@@ -150,5 +150,11 @@ export class EngineRun {
 }
 
 function fillers(from: number, count: number): Upload[] {
-  return Array.from({ length: count }, (_, i) => ({ kind: "blob", blob: from + i, pieces: 0, flaw: "none" }));
+  return Array.from({ length: count }, (_, i) => ({
+    kind: "blob",
+    blob: from + i,
+    pieces: 0,
+    encoding: "identity",
+    flaw: "none",
+  }));
 }

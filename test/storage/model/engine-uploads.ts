@@ -1,4 +1,6 @@
+import { zstdCompressSync } from "node:zlib";
 import { CacheError } from "../../../src/cache/cache-error.ts";
+import type { Encoding } from "../../../src/cache/encoding.ts";
 import type { EntryKey } from "../../../src/cache/entry-key.ts";
 import type { EntryPut, EntryStore, StagedEntry } from "../../../src/cache/entry-store.ts";
 import type { BlobUpload, Upload, UploadFlaw } from "./engine-commands.ts";
@@ -13,7 +15,9 @@ import { actionKeyOf, actionValue, blobOf } from "./model-contents.ts";
 interface Content {
   readonly name: string;
   readonly key: EntryKey;
+  /** As they are sent: encoded, and with the flaw. */
   readonly bytes: Buffer;
+  readonly encoding: Encoding;
   readonly version: number;
   readonly flaw: UploadFlaw;
   readonly pieces: number;
@@ -63,7 +67,7 @@ export class EngineUploads {
     const content = this.#contentOf({ ...upload, flaw: "none" });
     const sentBytes = Math.floor(content.bytes.length / 2);
     try {
-      const staged = await life.store.stage(content.key);
+      const staged = await life.store.stage(content.key, { encoding: content.encoding });
       await staged.write(content.bytes.subarray(0, sentBytes));
       this.#held.push({ content, staged, sentBytes });
     } catch (error) {
@@ -127,24 +131,38 @@ export class EngineUploads {
     if (upload.kind === "blob") {
       const { key, bytes } = blobOf(upload.blob);
       const flaw = bytes.length === 0 && upload.flaw !== "too long" ? "none" : upload.flaw;
-      return { name: blobName(upload.blob), key, bytes, version: 0, flaw, pieces: upload.pieces };
+      const { encoding, pieces } = upload;
+      const value = flawed(bytes, flaw);
+      const sent = encoding === "zstd" ? zstdCompressSync(value) : value;
+      return { name: blobName(upload.blob), key, bytes: sent, encoding, version: 0, flaw, pieces };
     }
     const version = this.#nextVersion;
     this.#nextVersion += 1;
     const bytes = actionValue(upload.action, version);
     const { action, pieces } = upload;
-    return { name: actionName(action), key: actionKeyOf(action), bytes, version, flaw: "none", pieces };
+    return {
+      name: actionName(action),
+      key: actionKeyOf(action),
+      bytes,
+      encoding: "identity",
+      version,
+      flaw: "none",
+      pieces,
+    };
   }
 }
 
-async function send({ store }: EngineLife, { key, bytes, flaw, pieces }: Content): Promise<"sent" | "discarded"> {
-  const sent = flawed(bytes, flaw);
+async function send(
+  { store }: EngineLife,
+  { key, bytes: sent, encoding, flaw, pieces }: Content,
+): Promise<"sent" | "discarded"> {
   if (pieces === 0 && flaw !== "discard") {
     // Every other key one by one, the others with whatever is put in the same turn.
-    await ((key.words[0] ?? 0) % 2 === 0 ? store.put(key, sent) : putTogether(store, { key, bytes: sent }));
+    const isAlone = encoding === "identity" && (key.words[0] ?? 0) % 2 === 0;
+    await (isAlone ? store.put(key, sent) : putTogether(store, { key, bytes: sent, encoding }));
     return "sent";
   }
-  const staged = await store.stage(key);
+  const staged = await store.stage(key, { encoding });
   try {
     const step = Math.max(1, Math.ceil(sent.length / Math.max(1, pieces)));
     for (let at = 0; at < sent.length; at += step) {

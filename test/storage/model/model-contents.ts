@@ -2,6 +2,7 @@ import { keyWords } from "../../../src/cache/key-words.ts";
 import { hash } from "node:crypto";
 import { ACTION_CACHE_SPACE, type EntryKey } from "../../../src/cache/entry-key.ts";
 import { type CasContent, contentOf } from "../../support/cas-content.ts";
+import { textOf } from "../../support/zstd-data.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
 
 const KIB = 1024;
@@ -33,8 +34,10 @@ const BLOB_SIZES = [
 
 const random = seededRandom("the contents of the engine model");
 
-/** The same for every seed, so that they are hashed once. */
-export const BLOBS: readonly CasContent[] = BLOB_SIZES.map((sizeBytes) => contentOf(random.bytes(sizeBytes)));
+/** The same for every seed, so that they are hashed once. Every other one compresses to half of its size. */
+export const BLOBS: readonly CasContent[] = BLOB_SIZES.map((sizeBytes, i) =>
+  contentOf(i % 2 === 0 ? random.bytes(sizeBytes) : textOf(random, sizeBytes)),
+);
 
 export const ACTION_COUNT = 6;
 const ACTION_SIZES = [8, 90, 700, 2500, 9000, SLAB_UPLOAD_BYTES_MAX + 5, ADOPT_BYTES_MIN + 3];

@@ -9,7 +9,7 @@ import { ZstdFrames } from "./zstd-frames.ts";
 /** Values that are decoded or encoded at the same time in a thread; each has a window in memory. */
 const STREAMS_MAX = 32;
 const WAITING_MAX = 4096;
-const OUTPUT_BYTES = 64 * 1024;
+const OUTPUT_BYTES = 256 * 1024;
 /** For readers that want what is stored as it is: fast, and most of what there is to gain. */
 const ENCODER_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 /** Up to here the thread's own time costs less than asking another one. */

@@ -119,6 +119,32 @@ export const compressedBlobRequirements: readonly Requirement[] = [
     },
   },
   {
+    id: "zstd.read-back",
+    level: "MUST",
+    what: "a blob that was uploaded compressed can be read compressed",
+    source: SOURCE,
+    offered: offersZstd,
+    check: async (target) => {
+      const blob = freshText(target, 1_000_000);
+      await target.upload(target.uploadName(blob, ZSTD), zstdCompressSync(blob.bytes));
+      const compressed = await target.read(target.blobName(blob, ZSTD));
+      expectBytes("what it expands to", blob.bytes, zstdDecompressSync(compressed));
+    },
+  },
+  {
+    id: "zstd.uncompressed-offset",
+    level: "MUST",
+    what: "a range of a blob that was uploaded compressed is read uncompressed",
+    source: "ByteStream.Read",
+    offered: offersZstd,
+    check: async (target) => {
+      const blob = freshText(target, 1_000_000);
+      await target.upload(target.uploadName(blob, ZSTD), zstdCompressSync(blob.bytes));
+      const part = await target.read(target.blobName(blob), { offset: 123_456, limit: 700_000 });
+      expectBytes("the range", blob.bytes.subarray(123_456, 823_456), part);
+    },
+  },
+  {
     id: "zstd.read-offset",
     level: "MUST",
     what: "read_offset counts uncompressed bytes",
@@ -177,6 +203,28 @@ export const compressedBlobRequirements: readonly Requirement[] = [
       const { responses } = await target.call("BatchUpdateBlobs", { requests: [request] });
       expectStatus("status", responses[0]?.status, "OK");
       expectBytes("a Read", blob.bytes, await target.read(target.blobName(blob)));
+    },
+  },
+  {
+    id: "zstd.batch-read",
+    level: "MUST",
+    what: "a blob of a batch is compressed only where the client accepts that",
+    source: "BatchReadBlobsRequest.acceptable_compressors",
+    offered: offersZstdBatches,
+    check: async (target) => {
+      const blob = freshText(target, 100_000);
+      const request = { digest: digestOf(blob), data: zstdCompressSync(blob.bytes), compressor: COMPRESSORS.zstd };
+      await target.call("BatchUpdateBlobs", { requests: [request] });
+      for (const acceptable_compressors of [[], [COMPRESSORS.zstd]]) {
+        const { responses } = await target.call("BatchReadBlobs", {
+          digests: [digestOf(blob)],
+          acceptable_compressors,
+        });
+        const { compressor, data } = responses[0] ?? { compressor: -1, data: Buffer.alloc(0) };
+        const allowed: number[] = [COMPRESSORS.identity, ...acceptable_compressors];
+        expectThat(allowed.includes(compressor), `a compressor of ${allowed.join(", ")}`, `${compressor}`);
+        expectBytes("the blob", blob.bytes, compressor === COMPRESSORS.zstd ? zstdDecompressSync(data) : data);
+      }
     },
   },
   {

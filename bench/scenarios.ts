@@ -1,8 +1,9 @@
 import { BUILD_MIX } from "./blob-plan.ts";
 import { DelayingProxy } from "./delaying-proxy.ts";
-import { measureDiskLimit } from "./disk-limit.ts";
-import type { BenchOptions, BenchRow, Report } from "./bench-options.ts";
-import { measureHttp } from "./http-workload.ts";
+import type { BenchOptions, Report } from "./bench-options.ts";
+import { reportDiskLimit } from "./disk-limit-rows.ts";
+import { httpBlobs, httpSlow } from "./http-scenarios.ts";
+import { type HttpRequest, measureHttp } from "./http-workload.ts";
 import { type LoadPhase, measurementOf } from "./load-generator.ts";
 import type { ReplayTask } from "./replay/replay-task.ts";
 import type { ScenarioName } from "./scenario-names.ts";
@@ -11,7 +12,6 @@ import { runWorker } from "./worker-result.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const DISK_LIMIT_THREADS = [1, 2];
 const DISTANCE_MS = 20;
 /** Up to 1100 calls are in flight, and Bazel puts at most 100 on a connection. */
 const REPLAY_CONNECTIONS = 16;
@@ -35,9 +35,7 @@ async function replay(options: BenchOptions, report: Report): Promise<void> {
 
 /** Uploads of equal blobs next to what the disk can do, followed by reading the blobs back. */
 async function uploadsAndReads(options: BenchOptions, report: Report): Promise<void> {
-  // A limit for those that sync.
-  const threads = options.system.durability === "commit" ? DISK_LIMIT_THREADS : [];
-  for (const count of threads) report(await diskLimitRow(options, count));
+  await reportDiskLimit(options, report);
   await using bench = await ServerBench.start(options, report);
   const blob = `${options.blobBytes / KIB} KiB x${options.writers}`;
   const classes = [{ sizeBytes: options.blobBytes, weight: 1 }];
@@ -172,27 +170,15 @@ async function distance(options: BenchOptions, report: Report): Promise<void> {
   await bench.stop();
 }
 
-/** GET over HTTP/1.1. The cache routes of other tools belong here, once there are some. */
+/** GET over HTTP/1.1 of what is no blob. */
 async function http(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   const load = { endpoint: bench.endpoint, connections: options.writers, requests: 1000 * options.writers };
   for (const path of ["/healthz", "/status"]) {
-    await bench.measureRun(`GET ${path} x${options.writers}`, () => measureHttp({ ...load, path }));
+    const next = (): HttpRequest => ({ method: "GET", path });
+    await bench.measureRun(`GET ${path} x${options.writers}`, () => measureHttp({ ...load, next }));
   }
   await bench.stop();
-}
-
-async function diskLimitRow(options: BenchOptions, threads: number): Promise<BenchRow> {
-  const measurement = await measureDiskLimit({
-    directory: options.directory,
-    threads,
-    recordBytes: options.blobBytes,
-    records: Math.ceil(options.runBytes / options.blobBytes),
-    recordsInFlight: options.writers,
-  });
-  const group = Math.max(1, Math.floor(options.writers / threads));
-  const scenario = `disk limit, ${threads} x ${group} records`;
-  return { scenario, system: "disk", durability: "fdatasync", itemsPerOperation: 1, ...measurement };
 }
 
 export const SCENARIOS = {
@@ -208,4 +194,6 @@ export const SCENARIOS = {
   connections,
   distance,
   http,
+  "http-blobs": httpBlobs,
+  "http-slow": httpSlow,
 } satisfies Record<ScenarioName, Scenario>;

@@ -3,7 +3,7 @@ import { CacheError } from "../cache/cache-error.ts";
 import type { EntryContent } from "../cache/entry-store.ts";
 import type { ResolvedRange } from "./byte-range-header.ts";
 
-/** Up to here a content is sent in one write, headers and all: what is read at once anyway. */
+/** What is in memory is sent in one write up to here, headers and all. */
 const ONE_WRITE_BYTES_MAX = 256 * 1024;
 
 /**
@@ -18,7 +18,7 @@ export async function sendContent(
   headers: OutgoingHttpHeaders,
 ): Promise<void> {
   const { status, headers: allHeaders } = contentHead(content.sizeBytes, range, headers);
-  if ((range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
+  if (content.lend === undefined && (range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
     const reading = content.bytes();
     const bytes = reading instanceof Promise ? await reading : reading;
     response.writeHead(status, allHeaders).end(bytes);

@@ -2,7 +2,7 @@ import { installPrograms } from "../test/support/debian-packages.ts";
 import type { BenchOptions, Report } from "./bench-options.ts";
 import { reportDiskLimit } from "./disk-limit-rows.ts";
 import { measureOneClient } from "./http-client.ts";
-import { type HttpRequest, measureHttp } from "./http-workload.ts";
+import { type HttpLoad, type HttpRequest, measureHttp } from "./http-workload.ts";
 import { ServerBench } from "./server-bench.ts";
 import { SlowClients } from "./slow-clients.ts";
 import { bareHttp } from "./systems/bare-http.ts";
@@ -27,22 +27,18 @@ export async function httpBlobs(options: BenchOptions, report: Report): Promise<
   await using own = await ServerBench.start(options, report);
   await using bare = await ServerBench.start({ ...options, system: bareHttp }, report);
   await using files = await ServerBench.start({ ...options, system: nginxDav }, report);
+  const benches = [own, bare, files];
   for (const [label, sizeBytes, totalBytes, passes] of SIZES) {
+    for (const bench of benches) await warmUp(bench, options.writers, new TextBlobs(sizeBytes, totalBytes / 4), passes);
     const blobs = new TextBlobs(sizeBytes, totalBytes);
-    const { count } = blobs;
-    const connections = Math.min(options.writers, count);
-    for (const [method, requests] of [
-      ["put", count],
-      ["get", count * passes],
-    ] as const) {
-      for (const bench of [own, bare, files]) {
-        const next = inTurn(count, (number) => blobs[method](number));
-        const load = { endpoint: bench.endpoint, connections, requests, next };
-        await bench.measureRun(`${method.toUpperCase()} ${label} x${connections}`, () => measureHttp(load));
+    for (const [method, requests] of requestsOf(blobs, passes)) {
+      for (const bench of benches) {
+        const load = loadOf(bench, options.writers, blobs, method, requests);
+        await bench.measureRun(`${method.toUpperCase()} ${label} x${load.connections}`, () => measureHttp(load));
       }
     }
   }
-  for (const bench of [own, bare, files]) await bench.stop();
+  for (const bench of benches) await bench.stop();
 }
 
 /** One fast client, alone and among 200 that take and give a few bytes at a time. */
@@ -66,6 +62,31 @@ export async function httpSlow(options: BenchOptions, report: Report): Promise<v
     await measureBoth(`${SLOW_CLIENTS} slow`);
   }
   await bench.stop();
+}
+
+/** A cache runs for weeks: what is measured has been compiled. */
+async function warmUp(bench: ServerBench, writers: number, blobs: TextBlobs, passes: number): Promise<void> {
+  for (const [method, requests] of requestsOf(blobs, passes)) {
+    await measureHttp(loadOf(bench, writers, blobs, method, requests));
+  }
+}
+
+function requestsOf({ count }: TextBlobs, passes: number): (readonly ["put" | "get", number])[] {
+  return [
+    ["put", count],
+    ["get", count * passes],
+  ];
+}
+
+function loadOf(
+  { endpoint }: ServerBench,
+  writers: number,
+  blobs: TextBlobs,
+  method: "put" | "get",
+  requests: number,
+): HttpLoad {
+  const connections = Math.min(writers, blobs.count);
+  return { endpoint, connections, requests, next: inTurn(blobs.count, (number) => blobs[method](number)) };
 }
 
 /** Numbers from 0, over and over. */

@@ -75,6 +75,7 @@ export class RequestBodies {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let takenBytes = 0;
     let isTaking = false;
+    let hasEnded = false;
     const idle = this.#timers.start(this.#idleMsMax, () => {
       // While a chunk is being taken, it is the server that is slow.
       if (isTaking) idle.restart();
@@ -103,12 +104,19 @@ export class RequestBodies {
       request.pause();
       taking.then(() => {
         isTaking = false;
-        request.resume();
+        if (hasEnded) finish();
+        else request.resume();
       }, fail);
     };
-    const onEnd = (): void => {
+    const finish = (): void => {
       leave();
       resolve();
+    };
+    // It may come while the last chunk is still being taken: a stream that is paused with nothing left ends all the same.
+    const onEnd = (): void => {
+      hasEnded = true;
+      request.off("close", onClose);
+      if (!isTaking) finish();
     };
     const onClose = (): void => fail(new CacheError("cancelled", "the connection ended before the body"));
     if (request.destroyed) onClose();

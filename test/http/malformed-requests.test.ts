@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
+import { nextTurn } from "../../src/cache/turns.ts";
 import { digestOf } from "../support/cache-client.ts";
 import { HttpFixture } from "../support/http-fixture.ts";
 
@@ -166,6 +167,23 @@ describe("Requests that are not as they should be", () => {
     refuseWith(new CacheError("resource_exhausted", "staging is full", { retryAfterMs: 2500 }));
     const overload = await fixture.fetch(`/cas/${HASH}`, { method: "PUT", body: BLOB });
     expect([overload.status, overload.headers.get("retry-after")]).toEqual([429, "3"]);
+  });
+
+  it("an upload whose last bytes cannot be staged after all is not stored without them", async () => {
+    const stage = fixture.engine.stage.bind(fixture.engine);
+    fixture.engine.stage = async (...args) => {
+      const staged = await stage(...args);
+      const refusal = new CacheError("storage_full", "the disk is full");
+      staged.write = async () => {
+        // By then the request has ended.
+        await nextTurn();
+        throw refusal;
+      };
+      return staged;
+    };
+    expect(await fixture.put(`/gradle/${KEY}`, "all in one chunk")).toBe(507);
+    expect((await fixture.fetch(`/gradle/${KEY}`)).status).toBe(404);
+    await expectNothingKept();
   });
 
   it("a client that stops in the middle of a body is told so, and nothing of it stays", async () => {

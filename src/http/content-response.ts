@@ -18,6 +18,11 @@ export async function sendContent(
   headers: OutgoingHttpHeaders,
 ): Promise<void> {
   const { status, headers: allHeaders } = contentHead(content.sizeBytes, range, headers);
+  if (content.encoding !== "identity") {
+    allHeaders["content-encoding"] = content.encoding;
+    // Of what it decodes to; how long this is nobody has said.
+    delete allHeaders["content-length"];
+  }
   if (content.lend === undefined && (range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
     const reading = content.bytes();
     const bytes = reading instanceof Promise ? await reading : reading;

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
+import type { Encoding } from "../cache/encoding.ts";
 import type { StagedEntry, StageOptions } from "../cache/entry-store.ts";
 import { type Timers, systemTimers } from "../timers.ts";
 import type { HttpExchange } from "./http-router.ts";
@@ -17,12 +18,12 @@ type TakeChunk = (chunk: Buffer) => Promise<void> | void;
 
 /** Reads the bodies of requests: as they come, at the pace of whoever takes them, within bounds. */
 export class RequestBodies {
-  readonly #bytesMax: number;
+  readonly bytesMax: number;
   readonly #idleMsMax: number;
   readonly #timers: Timers;
 
   constructor({ bytesMax, idleMsMax, timers = systemTimers }: RequestBodiesOptions) {
-    this.#bytesMax = bytesMax;
+    this.bytesMax = bytesMax;
     this.#idleMsMax = idleMsMax;
     this.#timers = timers;
   }
@@ -39,7 +40,7 @@ export class RequestBodies {
   ): Promise<number> {
     const { request } = exchange;
     const sizeBytes = declaredBytes(request);
-    if (sizeBytes !== undefined) checkSize(sizeBytes, this.#bytesMax);
+    if (sizeBytes !== undefined) checkSize(sizeBytes, this.bytesMax);
     const ending = new AbortController();
     const onClose = (): void => ending.abort();
     request.once("close", onClose);
@@ -65,7 +66,7 @@ export class RequestBodies {
   }
 
   /** Resolves at the end of the body. @throws {CacheError} as `store` does; what `take` throws. */
-  read(exchange: HttpExchange, take: TakeChunk, bytesMax = this.#bytesMax): Promise<void> {
+  read(exchange: HttpExchange, take: TakeChunk, bytesMax = this.bytesMax): Promise<void> {
     const { request, response } = exchange;
     checkSize(declaredBytes(request) ?? 0, bytesMax);
     if (exchange.awaitsContinue) {
@@ -123,6 +124,17 @@ export class RequestBodies {
     else request.on("data", onData).once("end", onEnd).once("close", onClose);
     return promise;
   }
+}
+
+/**
+ * How the body is encoded, for those who take more than identity.
+ * @throws {CacheError} invalid_argument where it is anything that is not offered.
+ */
+export function bodyEncoding({ headers }: IncomingMessage, offered: readonly Encoding[]): Encoding {
+  const given = (headers["content-encoding"] ?? "identity").toLowerCase();
+  const encoding = offered.find((candidate) => candidate === given);
+  if (encoding !== undefined) return encoding;
+  throw new CacheError("invalid_argument", `content-encoding: expected ${offered.join(" or ")}, got ${given}`);
 }
 
 /** @returns undefined for a chunked body. One that has neither a length nor chunks is empty (RFC 9112, section 6.3). */

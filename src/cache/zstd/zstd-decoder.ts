@@ -1,4 +1,5 @@
 import { constants, createZstdDecompress } from "node:zlib";
+import { CacheError } from "../cache-error.ts";
 import { invalidZstd, WINDOW_LOG_MAX, ZstdFrames } from "./zstd-frames.ts";
 
 /** For every decoder of what clients have made. */
@@ -72,14 +73,21 @@ let spare: Engine | undefined;
  */
 export class ZstdDecoder {
   readonly #sizeBytes: number;
+  readonly #isSizeKnown: boolean;
   readonly #frames = new ZstdFrames();
   readonly #engine: Engine;
   #decodedBytes = 0;
   #hasEnded = false;
+  /** The engine may be another decoder's by now. */
+  #isDisposed = false;
 
-  /** @param sizeBytes that the data must decode to. */
-  constructor(sizeBytes: number) {
+  /**
+   * @param sizeBytes that the data must decode to.
+   * @param isSizeKnown False where it may be less.
+   */
+  constructor(sizeBytes: number, isSizeKnown = true) {
     this.#sizeBytes = sizeBytes;
+    this.#isSizeKnown = isSizeKnown;
     this.#engine = spare ?? new Engine();
     spare = undefined;
   }
@@ -93,7 +101,7 @@ export class ZstdDecoder {
       for (const decoded of this.#engine.decode(part, () => this.#sizeBytes - this.#decodedBytes + 1)) {
         this.#decodedBytes += decoded.length;
         if (this.#decodedBytes > this.#sizeBytes) {
-          throw invalidZstd(`expected it to decode to ${this.#sizeBytes} bytes, got more`);
+          throw this.#refusedSize();
         }
         yield decoded;
       }
@@ -103,14 +111,21 @@ export class ZstdDecoder {
   /** @throws {CacheError} invalid_argument where the data ends too early. */
   end(): void {
     if (!this.#frames.isBetweenFrames) throw invalidZstd("expected the rest of a frame, got its end");
-    if (this.#decodedBytes !== this.#sizeBytes) {
+    if (this.#isSizeKnown && this.#decodedBytes !== this.#sizeBytes) {
       throw invalidZstd(`expected it to decode to ${this.#sizeBytes} bytes, got ${this.#decodedBytes}`);
     }
     this.#hasEnded = true;
   }
 
-  /** To be called at last, whatever has happened. */
+  #refusedSize(): CacheError {
+    if (this.#isSizeKnown) return invalidZstd(`expected it to decode to ${this.#sizeBytes} bytes, got more`);
+    return new CacheError("too_large", `body: expected at most ${this.#sizeBytes} bytes when decoded, got more`);
+  }
+
+  /** To be called at last, whatever has happened. Calling it twice does nothing. */
   [Symbol.dispose](): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
     // One that has failed, or is within a frame, is of no use any more.
     if (spare === undefined && this.#hasEnded) spare = this.#engine;
     else this.#engine.close();

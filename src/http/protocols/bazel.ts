@@ -5,13 +5,15 @@ import type { BlobsByHash } from "../../cache/blobs-by-hash.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import type { CacheMeter } from "../../cache/cache-meter.ts";
 import { type Digest, type DigestHash, parseDigest, parseDigestHash } from "../../cache/digest.ts";
+import type { Encoding } from "../../cache/encoding.ts";
 import { actionName } from "../../cache/entry-key.ts";
 import { checkInstanceName } from "../../cache/instance-name.ts";
 import { MeasuredValueStore } from "../../cache/measured-value-store.ts";
 import type { ValueStore } from "../../cache/value-store.ts";
+import { DecodingUpload } from "../../cache/zstd/decoding-upload.ts";
 import { sendContent } from "../content-response.ts";
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
-import { declaredBytes, type RequestBodies } from "../request-body.ts";
+import { bodyEncoding, declaredBytes, type RequestBodies } from "../request-body.ts";
 import type { RouteAccess } from "../route-access.ts";
 import { OCTET_STREAM, rangeFor, sendBytes, sendHead, sendStored, sendValue } from "../value-exchange.ts";
 
@@ -37,6 +39,9 @@ const READ: RouteAccess = { role: "reader", instanceOf };
 const WRITE_BLOBS: RouteAccess = { role: "cas-writer", instanceOf };
 const WRITE_ACTIONS: RouteAccess = { role: "ac-writer", instanceOf };
 const JSON_TYPE = "application/json";
+/** Blobs are given as they are stored, to who takes them so. */
+const BLOB_HEADERS = { ...OCTET_STREAM, vary: "accept-encoding" };
+const ZSTD_WANTED = /(?:^|,)\s*zstd\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?(?:,|$)/i;
 
 /** Bazel's HTTP cache: `/{instance/}cas/{hash}` and `/{instance/}ac/{hash}` (BEHAVIOUR 8). */
 export function bazelRoutes(options: BazelProtocolOptions): HttpRoutes {
@@ -75,27 +80,32 @@ class BazelProtocol {
     }
     if (exchange.request.method === "HEAD") return this.#sendBlobHead(exchange, digest);
     const range = rangeFor(exchange, digest.sizeBytes);
-    const getting = blobs.get(digest, range);
+    const getting = blobs.get(digest, range, acceptedEncoding(exchange));
     const content = getting instanceof Promise ? await getting : getting;
     if (content === undefined) throw absentBlob(named);
-    await sendContent(exchange.response, content, range, OCTET_STREAM);
+    await sendContent(exchange.response, content, range, BLOB_HEADERS);
   }
 
   async storeBlob(exchange: HttpExchange): Promise<void> {
     const { bodies, blobs, blobsByHash, meter } = this.#options;
     const { named } = nameOf(exchange);
-    const sizeBytes = declaredBytes(exchange.request);
+    const encoding = bodyEncoding(exchange.request, ["identity", "zstd"]);
+    const sizeBytes = encoding === "identity" ? declaredBytes(exchange.request) : undefined;
     // Checks the size against the hash, too.
     const declared = sizeBytes === undefined ? undefined : parseDigest(named.hash, sizeBytes, named.fn);
     const present = declared ?? (await blobsByHash.find(named));
     // The answer relies on the blob, so that it is used now: its lease is renewed.
     if (present !== undefined && blobs.peek(present) && (await blobs.renewAll([present]))) {
-      await bodies.read(exchange, present.sizeBytes === 0 ? refuseBytes : () => undefined);
-    } else if (declared === undefined) {
-      const bytes = await bodies.store(exchange, ({ signal }) => blobsByHash.stage(named, signal));
-      meter.countBytes("cas", "written", bytes);
-    } else {
+      const mustBeEmpty = present.sizeBytes === 0 && encoding === "identity";
+      await bodies.read(exchange, mustBeEmpty ? refuseBytes : () => undefined);
+    } else if (declared !== undefined) {
       await bodies.store(exchange, ({ signal }) => blobs.stage(declared, signal));
+    } else {
+      const bytes = await bodies.store(exchange, async ({ signal }) => {
+        const staged = await blobsByHash.stage(named, signal);
+        return encoding === "identity" ? staged : new DecodingUpload(staged, bodies.bytesMax);
+      });
+      meter.countBytes("cas", "written", bytes);
     }
     sendStored(exchange);
   }
@@ -128,6 +138,7 @@ class BazelProtocol {
   async storeAction(exchange: HttpExchange): Promise<void> {
     const { bodies, actions, actionResultBytesMax, format, meter, validatesActions } = this.#options;
     const { instanceName, named } = nameOf(exchange);
+    bodyEncoding(exchange.request, ["identity"]);
     const isJson = mediaType(exchange.request.headers["content-type"]) === JSON_TYPE;
     if (isJson || validatesActions) {
       const body = await bodies.bytes(exchange, actionResultBytesMax);
@@ -147,7 +158,7 @@ class BazelProtocol {
     const isPresent = await blobs.renewAll([digest]);
     meter.countLookups("cas", isPresent ? "hit" : "miss", 1);
     if (!isPresent) throw absentBlob(digest);
-    sendHead(exchange, digest.sizeBytes, OCTET_STREAM);
+    sendHead(exchange, digest.sizeBytes, BLOB_HEADERS);
   }
 
   #sendActionResult(exchange: HttpExchange, actionResult: Uint8Array): void {
@@ -184,6 +195,10 @@ function refuseBytes(chunk: Uint8Array): void {
     "invalid_argument",
     `body: expected none for the empty blob, got at least ${chunk.length} bytes`,
   );
+}
+
+function acceptedEncoding({ request }: HttpExchange): Encoding {
+  return ZSTD_WANTED.test(request.headers["accept-encoding"] ?? "") ? "zstd" : "identity";
 }
 
 function wantsJson({ request }: HttpExchange): boolean {

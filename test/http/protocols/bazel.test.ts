@@ -1,5 +1,8 @@
+import { randomBytes } from "node:crypto";
+import { zstdCompressSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DIGEST_FUNCTIONS } from "../../../src/cache/digest.ts";
+import { casKey } from "../../../src/cache/entry-key.ts";
 import { actionResultCodec } from "../../../src/grpc/proto-definitions.ts";
 import { actionResult, outputFile } from "../../support/action-results.ts";
 import { CacheClient, digestOf } from "../../support/cache-client.ts";
@@ -109,6 +112,70 @@ describe("Bazel's HTTP cache", () => {
       expect(await fixture.put(`/cas/${EMPTY}`, BLOB)).toBe(400);
       expect(await fixture.put(`/cas/${HASH}`, "")).toBe(400);
       expect(fixture.engine.stagedEver).toBe(0);
+    });
+
+    describe("with zstd", () => {
+      const ENCODED = zstdCompressSync(BLOB);
+      const zstd = { "content-encoding": "zstd" };
+
+      it.each([0, 1, 100, 700_000, 5_000_000])("takes %i bytes, and keeps what they decode to", async (sizeBytes) => {
+        const bytes = randomBytes(sizeBytes);
+        const { hash } = digestOf(bytes);
+        const encoded = Buffer.concat([zstdCompressSync(bytes.subarray(0, 50)), zstdCompressSync(bytes.subarray(50))]);
+        expect(await fixture.put(`/cas/${hash}`, encoded, zstd)).toBe(200);
+        expect((await fixture.fetch(`/cas/${hash}`)).body.equals(bytes)).toBe(true);
+        expect(await fixture.put(`/cas/${hash}`, encoded, zstd)).toBe(200);
+        expect([fixture.engine.openStaged, fixture.engine.stagedBytes]).toEqual([0, 0]);
+      });
+
+      it.each([
+        ["no zstd data", BLOB, 400],
+        ["half of a frame", ENCODED.subarray(0, -10), 400],
+        ["a frame and more", Buffer.concat([ENCODED, Buffer.from("x")]), 400],
+        ["another blob", zstdCompressSync(BLOB.subarray(1)), 400],
+        ["nothing at all", Buffer.alloc(0), 400],
+        ["more than the largest blob", zstdCompressSync(Buffer.alloc(3_000_000)), 413],
+      ])("refuses %s, and keeps nothing of it", async (_what, encoded, status) => {
+        client[Symbol.dispose]();
+        await fixture[Symbol.asyncDispose]();
+        await start("--max-blob-size", "1MiB");
+        expect(await fixture.put(`/cas/${HASH}`, encoded, zstd)).toBe(status);
+        expect([fixture.engine.openStaged, fixture.engine.stagedBytes]).toEqual([0, 0]);
+        expect(await statusOf(`/cas/${HASH}`)).toBe(404);
+      });
+
+      it.each([
+        ["zstd", true],
+        ["gzip, ZSTD;q=0.5", true],
+        ["zstd;q=1,br", true],
+        ["gzip", false],
+        ["zstd;q=0", false],
+        ["gzip, zstd;q=0.000, br", false],
+        ["zstdx, xzstd", false],
+      ])("gives what is stored so to who takes %s: %s", async (accepted, isGiven) => {
+        const key = casKey(digestOf(BLOB));
+        const staged = await fixture.engine.stage(key, { encoding: "zstd" });
+        await staged.write(ENCODED);
+        await staged.commit();
+        const head = `GET /cas/${HASH} HTTP/1.1\r\nhost: a\r\naccept-encoding: ${accepted}\r\n`;
+        const answer = await fixture.exchange(`${head}connection: close\r\n\r\n`);
+        expect([/^vary: accept-encoding\r$/im.test(answer), /^content-encoding: zstd\r$/im.test(answer)]).toEqual([
+          true,
+          isGiven,
+        ]);
+        expect(/^content-length: 700000\r$/im.test(answer)).toBe(!isGiven);
+        const decoded = await fixture.fetch(`/cas/${HASH}`, { headers: { "accept-encoding": accepted } });
+        expect(decoded.body.equals(BLOB)).toBe(true);
+        const part = { "accept-encoding": accepted, range: "bytes=5-9" };
+        expect((await fixture.fetch(`/cas/${HASH}`, { headers: part })).body.equals(BLOB.subarray(5, 10))).toBe(true);
+      });
+
+      it("refuses other encodings, and every one of an action result", async () => {
+        for (const encoding of ["gzip", "zstd, zstd", "x"]) {
+          expect(await fixture.put(`/cas/${HASH}`, ENCODED, { "content-encoding": encoding })).toBe(400);
+        }
+        expect(await fixture.put(`/ac/${ACTION.hash}`, ENCODED, zstd)).toBe(400);
+      });
     });
 
     it("refuses bytes of another hash, and keeps nothing of them", async () => {

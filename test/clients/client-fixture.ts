@@ -1,9 +1,10 @@
 import type { RequiredProgram } from "../support/debian-packages.ts";
+import type { SnippetServer } from "./readme-snippet.ts";
 
 /** What a fixture works with. */
 export interface ClientSurroundings {
-  /** `127.0.0.1:PORT` of a server that nobody else uses. */
-  readonly endpoint: string;
+  /** Nobody else uses it. */
+  readonly server: SnippetServer;
   /** Empty, on a disk, removed afterwards; all that the tool writes goes here. */
   readonly directory: string;
 }

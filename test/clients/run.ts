@@ -2,6 +2,8 @@
  * `npm run test:clients -- [fixture...] [--runs N] [--disk]`: real build tools against a real server, see README.md.
  * `--disk` runs the fixtures of tools with a disk cache against that instead: the yardstick, without a server.
  */
+import { createHash, randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { installPrograms } from "../support/debian-packages.ts";
@@ -17,7 +19,7 @@ import { sccacheClient } from "./sccache/sccache-client.ts";
 import { checkServerView } from "./server-view.ts";
 import { turboClient } from "./turbo/turbo-client.ts";
 
-const FIXTURES: ReadonlyMap<string, ClientFixture> = new Map([
+const FIXTURES: Map<string, ClientFixture> = new Map([
   ["bazel-tree", bazelBuild("bazel-tree", "Use it from Bazel")],
   ["bazel-cc", bazelBuild("bazel-cc", "Use it from Bazel")],
   ["bazel-download", bazelDownload],
@@ -29,6 +31,13 @@ const FIXTURES: ReadonlyMap<string, ClientFixture> = new Map([
   ["sccache", sccacheClient],
   ["metro", metroClient],
 ]);
+
+/** Fixtures of tools that also run, under this ending of their names, against a server that wants a token. */
+const TOKEN_ENDING = "-token";
+for (const name of ["gradle", "ccache", "nx", "turbo", "sccache", "metro"]) {
+  const fixture = FIXTURES.get(name);
+  if (fixture !== undefined) FIXTURES.set(`${name}${TOKEN_ENDING}`, fixture);
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -42,13 +51,18 @@ async function runOnce(name: string, fixture: ClientFixture): Promise<{ reports:
   await using directory = await makeTemporaryDirectory(name);
   if (values.disk) return { reports: (await fixture.yardstick?.(directory.path)) ?? [], faults: [] };
   await using storage = await makeTemporaryDirectory(`${name}-data`);
+  const token = name.endsWith(TOKEN_ENDING) ? randomBytes(32).toString("hex") : undefined;
   await using server = await ServerProcess.start({
     directory: join(storage.path, "data"),
     maxSize: "8GiB",
-    extraArguments: fixture.serverArguments ?? [],
+    extraArguments: [...(fixture.serverArguments ?? []), ...(token === undefined ? [] : wanting(token, storage.path))],
   });
   try {
-    const reports = await fixture.run({ endpoint: server.endpoint, directory: directory.path });
+    const { endpoint } = server;
+    const told = token === undefined ? { endpoint } : { endpoint, token };
+    const reports = (await fixture.run({ server: told, directory: directory.path })).map((report) =>
+      token === undefined ? report : { ...report, tool: `${report.tool}, with a token` },
+    );
     const faults = await checkServerView(server);
     await server.stop();
     if (faults.length > 0) console.log(`the server printed:\n${server.output}`);
@@ -57,6 +71,13 @@ async function runOnce(name: string, fixture: ClientFixture): Promise<{ reports:
     console.log(`the server printed:\n${server.output}`);
     throw error;
   }
+}
+
+/** Options of a server that lets in who shows the token, and lets everybody see how it is. */
+function wanting(token: string, directory: string): string[] {
+  const path = join(directory, "tokens");
+  writeFileSync(path, `ci:${createHash("sha256").update(token).digest("hex")}\n`);
+  return ["--auth-tokens", path, "--anonymous-role", "none", "--status-role", "none"];
 }
 
 const selected = positionals.length > 0 ? positionals : [...FIXTURES.keys()];

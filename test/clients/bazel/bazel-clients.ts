@@ -38,7 +38,7 @@ export function bazelBuild(workspace: keyof typeof WORKSPACES, heading: string):
   };
   return {
     programs,
-    run: ({ endpoint, directory }) => run(remoteCache(heading, endpoint), directory),
+    run: ({ server, directory }) => run(remoteCache(heading, server.endpoint), directory),
     yardstick: (directory) => run(`disk:${join(directory, "disk-cache")}`, directory),
   };
 }
@@ -56,8 +56,12 @@ export const bazelDownload: ClientFixture = {
   programs: BAZEL,
   serverArguments: ["--asset-origin-fetch", "on", "--asset-allow-private", "127.0.0.1"],
 
-  async run({ endpoint, directory }) {
-    const work = await runScript("bazel-download", remoteCache("Downloads through the cache", endpoint), directory);
+  async run({ server, directory }) {
+    const work = await runScript(
+      "bazel-download",
+      remoteCache("Downloads through the cache", server.endpoint),
+      directory,
+    );
     const fetchedBy = (build: string): number => {
       const asked = readFileSync(join(work, `${build}.asked`), "utf8").split("\n");
       return asked.filter((line) => line.startsWith("/file.txt ")).length;

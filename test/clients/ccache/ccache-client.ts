@@ -25,11 +25,11 @@ export const ccacheClient: ClientFixture = {
   },
 };
 
-async function runLayout(layout: string, { endpoint, directory }: ClientSurroundings): Promise<ClientReport> {
+async function runLayout(layout: string, { server, directory }: ClientSurroundings): Promise<ClientReport> {
   const home = join(directory, layout);
   const sources = join(home, "src");
   writeSources(sources);
-  const snippet = readmeEnvironment("ccache", endpoint);
+  const snippet = readmeEnvironment("ccache", server);
   const storage = layout === "subdirs" ? snippet : withLayout(snippet, layout);
   const cold = await compileAll(sources, join(home, "cold"), storage);
   const warm = await compileAll(sources, join(home, "warm"), storage);
@@ -51,7 +51,8 @@ async function runLayout(layout: string, { endpoint, directory }: ClientSurround
 }
 
 function withLayout(variables: Record<string, string>, layout: string): Record<string, string> {
-  return Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, `${value}|layout=${layout}`]));
+  const name = "CCACHE_REMOTE_STORAGE";
+  return { ...variables, [name]: `${variables[name] ?? ""}|layout=${layout}` };
 }
 
 function writeSources(directory: string): void {

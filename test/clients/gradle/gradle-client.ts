@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ClientFixture, ClientSurroundings } from "../client-fixture.ts";
 import { differingFiles } from "../differing-files.ts";
-import { readmeSnippet } from "../readme-snippet.ts";
+import { readmeSnippet, type SnippetServer, tokenSnippet } from "../readme-snippet.ts";
 import { runTool } from "../run-tool.ts";
 
 const PROJECT = fileURLToPath(new URL("./project", import.meta.url));
@@ -20,10 +20,10 @@ export const gradleClient: ClientFixture = {
     { program: "javac", packages: ["default-jdk-headless"] },
   ],
 
-  async run({ endpoint, directory }: ClientSurroundings) {
+  async run({ server, directory }: ClientSurroundings) {
     const project = join(directory, "project");
     const coldBuild = join(directory, "cold-build");
-    writeProject(project, endpoint);
+    writeProject(project, server);
     const cold = await build(project, join(directory, "gradle-home-1"));
     renameSync(join(project, "build"), coldBuild);
     rmSync(join(project, ".gradle"), { recursive: true });
@@ -45,10 +45,10 @@ export const gradleClient: ClientFixture = {
   },
 };
 
-function writeProject(project: string, endpoint: string): void {
+function writeProject(project: string, server: SnippetServer): void {
   const salt = randomUUID();
   cpSync(PROJECT, project, { recursive: true });
-  writeFileSync(join(project, "settings.gradle"), readmeSnippet("Gradle", endpoint));
+  writeFileSync(join(project, "settings.gradle"), settingsFor(server));
   writeFileSync(join(project, "salt.txt"), salt);
   const sources = join(project, "src/main/java/salted");
   mkdirSync(sources, { recursive: true });
@@ -56,6 +56,12 @@ function writeProject(project: string, endpoint: string): void {
     const code = `package salted; public class Class${n} { public String salt() { return "${salt} ${n}"; } }\n`;
     writeFileSync(join(sources, `Class${n}.java`), code);
   }
+}
+
+function settingsFor(server: SnippetServer): string {
+  const settings = readmeSnippet("Gradle", server.endpoint);
+  if (server.token === undefined) return settings;
+  return settings.replace("push = true\n", (line) => line + tokenSnippet("groovy", server));
 }
 
 async function build(project: string, home: string): Promise<{ made: number; taken: number; complaints: string[] }> {

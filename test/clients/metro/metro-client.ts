@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { ClientFixture, ClientSurroundings } from "../client-fixture.ts";
 import { differingFiles } from "../differing-files.ts";
 import { installPackages } from "../npm-packages.ts";
-import { readmeSnippet } from "../readme-snippet.ts";
+import { readmeSnippet, type SnippetServer, tokenSnippet } from "../readme-snippet.ts";
 import { runTool } from "../run-tool.ts";
 
 const VERSION = "0.87.1";
@@ -23,10 +23,10 @@ interface StoreCounts {
 export const metroClient: ClientFixture = {
   programs: [],
 
-  async run({ endpoint, directory }: ClientSurroundings) {
+  async run({ server, directory }: ClientSurroundings) {
     const project = join(directory, "project");
     installPackages(project, [`metro@${VERSION}`, `metro-cache@${VERSION}`]);
-    writeProject(project, endpoint);
+    writeProject(project, server);
     const cold = await bundle(project, join(directory, "cold"));
     const warm = await bundle(project, join(directory, "warm"));
     const complaints = [...cold.errors, ...warm.errors];
@@ -47,7 +47,7 @@ export const metroClient: ClientFixture = {
   },
 };
 
-function writeProject(project: string, endpoint: string): void {
+function writeProject(project: string, server: SnippetServer): void {
   const salt = randomUUID();
   const names = Array.from({ length: MODULE_COUNT }, (_, n) => `m${n}`);
   mkdirSync(join(project, "src"));
@@ -58,7 +58,13 @@ function writeProject(project: string, endpoint: string): void {
   }
   const imports = names.map((name) => `import ${name} from "./src/${name}";\n`);
   writeFileSync(join(project, "index.js"), `${imports.join("")}console.log("${salt}", ${names.join("(), ")}());\n`);
-  writeFileSync(join(project, "metro.config.js"), readmeSnippet("Metro", endpoint));
+  writeFileSync(join(project, "metro.config.js"), configurationFor(server));
+}
+
+function configurationFor(server: SnippetServer): string {
+  const configuration = readmeSnippet("Metro", server.endpoint);
+  if (server.token === undefined) return configuration;
+  return configuration.replace(/new HttpStore\(.*?\)/, () => tokenSnippet("js", server).trim());
 }
 
 async function bundle(project: string, directory: string): Promise<StoreCounts> {

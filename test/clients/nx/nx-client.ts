@@ -14,7 +14,7 @@ const COMPLAINT = /^.*(?:warn|error|unable to|fail).*$/gim;
 export const nxClient: ClientFixture = {
   programs: [{ program: "git", packages: ["git"] }],
 
-  async run({ endpoint, directory }: ClientSurroundings) {
+  async run({ server, directory }: ClientSurroundings) {
     const modules = installPackages(join(directory, "nx"), [`nx@${VERSION}`]);
     const workspace = new JsWorkspace(directory, PROJECT_COUNT);
     writeConfiguration(workspace);
@@ -25,7 +25,7 @@ export const nxClient: ClientFixture = {
       runTool(join(modules, ".bin/nx"), ["run-many", "--targets=build", "--outputStyle=static"], {
         cwd: workspace.directory,
         environment: {
-          ...readmeEnvironment("Nx", endpoint),
+          ...readmeEnvironment("Nx", server),
           BUILT_LOG: logOf(name),
           CI: "true",
           // Where they are else is shared by all workspaces of a user.

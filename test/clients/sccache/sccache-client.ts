@@ -22,14 +22,14 @@ interface StorageCounts {
 export const sccacheClient: ClientFixture = {
   programs: [],
 
-  async run({ endpoint, directory }: ClientSurroundings) {
+  async run({ server, directory }: ClientSurroundings) {
     const modules = installPackages(join(directory, "opendal"), [`opendal@${VERSION}`]);
     const cwd = join(directory, "work");
     mkdirSync(cwd);
-    const { SCCACHE_WEBDAV_ENDPOINT: storage = "" } = readmeEnvironment("sccache", endpoint);
-    const args = [STORAGE_SCRIPT, modules, storage, `${OBJECT_COUNT}`, randomUUID()];
+    const environment = readmeEnvironment("sccache", server);
+    const args = [STORAGE_SCRIPT, modules, `${OBJECT_COUNT}`, randomUUID()];
     const use = async (): Promise<StorageCounts> => {
-      const output = await runTool(process.execPath, args, { cwd });
+      const output = await runTool(process.execPath, args, { cwd, environment });
       return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "") as StorageCounts;
     };
     const [cold, warm] = [await use(), await use()];

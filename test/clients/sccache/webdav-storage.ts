@@ -1,5 +1,5 @@
 /**
- * `node webdav-storage.ts MODULES ENDPOINT OBJECTS SALT`: what sccache does with its WebDAV storage, through Apache OpenDAL, the
+ * `node webdav-storage.ts MODULES OBJECTS SALT`: what sccache does with its WebDAV storage, through Apache OpenDAL, the
  * library that it does it with: at the start it reads and writes a file of its own, then it looks up each object and
  * stores what it has not found. Prints the counts as JSON on the last line.
  */
@@ -12,7 +12,8 @@ interface Operator {
   write(path: string, content: Buffer): Promise<unknown>;
 }
 
-const [modules = "", endpoint = "", objects = "0", salt = ""] = process.argv.slice(2);
+const [modules = "", objects = "0", salt = ""] = process.argv.slice(2);
+const { SCCACHE_WEBDAV_ENDPOINT: endpoint = "", SCCACHE_WEBDAV_TOKEN: token } = process.env;
 const load = createRequire(join(modules, "opendal", "package.json"));
 const { Operator: operatorOf } = load("opendal") as {
   Operator: new (scheme: string, options: Record<string, string>) => Operator;
@@ -20,7 +21,7 @@ const { Operator: operatorOf } = load("opendal") as {
 
 const CHECK_FILE = ".sccache_check";
 const LARGE_BYTES = 6 * 1024 * 1024;
-const storage = new operatorOf("webdav", { endpoint, root: "/" });
+const storage = new operatorOf("webdav", { endpoint, root: "/", ...(token !== undefined && { token }) });
 const counts = { hits: 0, misses: 0, written: 0, complaints: [] as string[] };
 
 /** Bytes of the n-th object, which are the same in each run with the same salt. */

@@ -36,11 +36,11 @@ const VARIANTS: readonly Variant[] = [
 export const turboClient: ClientFixture = {
   programs: [{ program: "git", packages: ["git"] }],
 
-  async run({ endpoint, directory }: ClientSurroundings) {
+  async run({ server, directory }: ClientSurroundings) {
     const modules = installPackages(join(directory, "turbo"), [`turbo@${VERSION}`]);
     const reports: ClientReport[] = [];
     for (const variant of VARIANTS) {
-      reports.push(await runVariant(variant, { endpoint, directory: join(directory, variant.name) }, modules));
+      reports.push(await runVariant(variant, { server, directory: join(directory, variant.name) }, modules));
     }
     return reports;
   },
@@ -48,7 +48,7 @@ export const turboClient: ClientFixture = {
 
 async function runVariant(
   variant: Variant,
-  { endpoint, directory }: ClientSurroundings,
+  { server, directory }: ClientSurroundings,
   modules: string,
 ): Promise<ClientReport> {
   const workspace = new JsWorkspace(directory, PROJECT_COUNT);
@@ -60,7 +60,7 @@ async function runVariant(
     const output = await runTool(join(modules, ".bin/turbo"), ["run", "build", "test", ...flags], {
       cwd: workspace.directory,
       environment: {
-        ...readmeEnvironment("Turborepo", endpoint),
+        ...readmeEnvironment("Turborepo", server),
         ...variant.variables,
         BUILT_LOG: log,
         TURBO_UI: "false",

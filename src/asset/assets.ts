@@ -142,6 +142,7 @@ export class Assets {
       headers: headersFor(request.qualifiers, request.uris.indexOf(uri)),
       integrity: integrityOf(request.qualifiers),
       fn: request.fn,
+      blobs: this.#blobs,
       onFetched: ({ digest, startedAtMs }: { digest: Digest; startedAtMs: number }) =>
         this.#store.put(name, {
           digest,

@@ -13,8 +13,8 @@ export interface CompleteActionCacheOptions {
   readonly referencesMax?: number;
   /** Size of one Tree or Directory message, which is decoded in memory; a result with a larger one is a miss. */
   readonly treeBytesMax?: number;
-  /** Memory for what results were found to refer to; 0: each hit reads everything anew. Default 64 MiB. */
-  readonly memoryBytesMax?: number;
+  /** What results were found to refer to; shared where each instance has a cache of its own. Default: one of 64 MiB. */
+  readonly memory?: ClosureMemory;
 }
 
 /** What an action result was found to refer to. */
@@ -33,6 +33,24 @@ const DIGEST_MEMORY_BYTES = 160;
 const LIST_MEMORY_BYTES = 512;
 /** Look-ups made before the event loop gets a turn: about half a millisecond of work. */
 const LOOKUPS_PER_TURN = 1024;
+
+/** What results were found to refer to, and what Trees. Nothing in it says that a blob is there. */
+export class ClosureMemory {
+  readonly closures: GenerationCache<string, Closure>;
+  readonly filesOfTrees: GenerationCache<string, readonly Digest[]>;
+
+  /** @param bytesMax 0: each hit reads everything anew. */
+  constructor(bytesMax = DEFAULT_MEMORY_BYTES_MAX) {
+    const costMax = bytesMax / 2;
+    this.closures = new GenerationCache({ costMax });
+    this.filesOfTrees = new GenerationCache({ costMax });
+  }
+
+  /** What is remembered now takes so much. */
+  get bytes(): number {
+    return this.closures.cost + this.filesOfTrees.cost;
+  }
+}
 
 /**
  * A hit means that every blob behind the result is present now and holds a lease (I8): output files, stdout and
@@ -62,14 +80,9 @@ export class CompleteActionCache implements ActionCache {
     this.#references = references;
     this.#referencesMax = options.referencesMax ?? DEFAULT_REFERENCES_MAX;
     this.#treeBytesMax = options.treeBytesMax ?? DEFAULT_TREE_BYTES_MAX;
-    const costMax = (options.memoryBytesMax ?? DEFAULT_MEMORY_BYTES_MAX) / 2;
-    this.#closures = new GenerationCache({ costMax });
-    this.#filesOfTrees = new GenerationCache({ costMax });
-  }
-
-  /** What is remembered now takes so much. */
-  get memoryBytes(): number {
-    return this.#closures.cost + this.#filesOfTrees.cost;
+    const { closures, filesOfTrees } = options.memory ?? new ClosureMemory();
+    this.#closures = closures;
+    this.#filesOfTrees = filesOfTrees;
   }
 
   get(instanceName: string, action: DigestHash): Promise<Uint8Array | undefined> | Uint8Array | undefined {

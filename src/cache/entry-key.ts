@@ -7,6 +7,8 @@ import { DIGEST_FUNCTIONS, type Digest, type DigestFunctionName, type DigestHash
  * CAS spaces are `CAS_SPACE_BASE +` the REAPI number of the digest function, so that the function is part of the key.
  */
 const CAS_SPACE_BASE = 0;
+/** Plus the space of a blob, or of its recipe: where instances do not share blobs, see instance-entry-store.ts. */
+const INSTANCE_SPACE_BASE = 32;
 export const ACTION_CACHE_SPACE = 64;
 const ASSET_SPACE = 80;
 /** Content on its way from an origin, whose digest is known only at its end. Nobody looks these up again. */
@@ -38,15 +40,28 @@ export interface EntryKey {
   readonly words: Int32Array;
   /** For CAS entries the size is part of the key; undefined where the key does not fix it. */
   readonly sizeBytes: number | undefined;
+  /** What a CAS entry is verified against where its words are not those of its hash. */
+  readonly contentWords?: Int32Array;
 }
 
 /** A CAS entry is verified against its key by the engine; other entries are kept as given. */
 export function isContentAddressed(key: EntryKey): boolean {
-  return isContentAddressedSpace(key.space);
+  return key.space < ACTION_CACHE_SPACE;
 }
 
-export function isContentAddressedSpace(space: number): boolean {
-  return space < ACTION_CACHE_SPACE;
+/** Whether a record of this space tells by itself what its contents have to hash to. */
+export function isKeyedByContent(space: number): boolean {
+  return space < INSTANCE_SPACE_BASE;
+}
+
+/** Whether entries of this space can be kept apart by instance: blobs, and recipes of blobs. */
+export function isScopable(space: number): boolean {
+  return isKeyedByContent(space) || (space >= RECIPE_SPACE_BASE && isKeyedByContent(space - RECIPE_SPACE_BASE));
+}
+
+/** Where an entry of this space is filed when it belongs to one instance. */
+export function instanceSpace(space: number): number {
+  return INSTANCE_SPACE_BASE + space;
 }
 
 export function casSpace(fn: DigestFunctionName): number {
@@ -91,7 +106,7 @@ const FUNCTION_OF_SPACE: ReadonlyMap<number, DigestFunctionName> = new Map(
 
 /** The function that verifies entries of a content-addressed key space. */
 export function digestFunctionOfSpace(space: number): DigestFunctionName {
-  const fn = FUNCTION_OF_SPACE.get(space);
+  const fn = FUNCTION_OF_SPACE.get(isKeyedByContent(space) ? space : space - INSTANCE_SPACE_BASE);
   if (fn === undefined) throw new RangeError(`key space ${space}: no digest function`);
   return fn;
 }

@@ -148,6 +148,12 @@ export const OPTIONS = {
     defaultValue: () => 3 * 3_600_000,
     help: "how long a blob that a client was told is present stays at the least",
   }),
+  casScope: option({
+    flag: "cas-scope",
+    kind: choice("shared", "instance"),
+    defaultValue: () => "shared" as const,
+    help: "shared: a blob is there for every instance name; instance: for the one it was uploaded under, though all share the room",
+  }),
   segmentBytesMax: option({
     flag: "segment-size",
     kind: sizeOrAuto(64 * KIB),

@@ -24,6 +24,8 @@ import type { BoundMethod, CallContext, RequestStream } from "./transport/handle
 
 export interface ByteStreamOptions {
   readonly blobs: BlobStore;
+  /** The service over the blobs of an instance. Default: this one, for all of them. */
+  readonly ofInstance?: (instanceName: string) => ByteStreamService;
   /** What interrupted uploads leave behind. Default: a table of its own. */
   readonly uploads?: ResumableUploads;
   /** Largest blob taken, in bytes; what is announced as `max_cas_blob_size_bytes`. Default: no limit. */
@@ -54,6 +56,7 @@ export function byteStreamService(options: ByteStreamOptions): BoundMethod[] {
 /** `google.bytestream.ByteStream` as REAPI uses it (BEHAVIOUR 2 and 3). */
 export class ByteStreamService {
   readonly #blobs: BlobStore;
+  readonly #ofInstance: (instanceName: string) => ByteStreamService;
   readonly #uploads: ResumableUploads;
   readonly #blobBytesMax: number;
   readonly #readChunkBytesMax: number;
@@ -62,6 +65,7 @@ export class ByteStreamService {
 
   constructor(options: ByteStreamOptions) {
     this.#blobs = options.blobs;
+    this.#ofInstance = options.ofInstance ?? (() => this);
     this.#timers = options.timers ?? systemTimers;
     this.#uploads = options.uploads ?? new ResumableUploads({ timers: this.#timers });
     this.#blobBytesMax = options.blobBytesMax ?? Number.POSITIVE_INFINITY;
@@ -77,7 +81,8 @@ export class ByteStreamService {
     checkHeader(request.resource_name, call);
     const name = parseBlobName(request.resource_name);
     const encoding = encodingOf(name);
-    const content = await this.#blobs.get(name.digest, readRange(request, name.digest, encoding), encoding);
+    const own = this.#ofInstance(name.instanceName);
+    const content = await own.#blobs.get(name.digest, readRange(request, name.digest, encoding), encoding);
     if (content === undefined) {
       throw new CacheError("not_found", `blob ${digestToString(name.digest)} is not in the cache`);
     }
@@ -113,11 +118,12 @@ export class ByteStreamService {
     const { digest } = name;
     const encoding = encodingOf(name);
     this.#checkBlobLimit(digest);
+    const own = this.#ofInstance(name.instanceName);
     // Before anything is staged. This is also how the empty blob is accepted, which is always present.
-    const isPresent = this.#isPresent(digest);
+    const isPresent = own.#isPresent(digest);
     const upload =
       isPresent === false || !(await isPresent)
-        ? await this.#receive(requests, first, name, encoding, call.signal)
+        ? await own.#receive(requests, first, name, encoding, call.signal)
         : undefined;
     if (encoding === "identity") return { committed_size: digest.sizeBytes };
     if (upload === undefined) return { committed_size: COMPRESSED_BLOB_WAS_PRESENT };
@@ -131,7 +137,8 @@ export class ByteStreamService {
     encodingOf(name);
     // Asked for before the look-up: the other way round, an upload that completes in between would seem unknown.
     const committedBytes = await this.#uploads.committedBytes(uploadKey(name));
-    if (await this.#isPresent(name.digest)) return { committed_size: name.digest.sizeBytes, complete: true };
+    if (await this.#ofInstance(name.instanceName).#isPresent(name.digest))
+      return { committed_size: name.digest.sizeBytes, complete: true };
     return { committed_size: committedBytes, complete: false };
   }
 

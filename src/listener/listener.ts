@@ -2,23 +2,15 @@ import { AssetStore } from "../asset/asset-store.ts";
 import { Assets } from "../asset/assets.ts";
 import { AddressGuard } from "../asset/origin/address-guard.ts";
 import { OriginFetches } from "../asset/origin/origin-fetches.ts";
-import type { ActionCache } from "../cache/action-cache.ts";
 import type { BlobStore } from "../cache/blob-store.ts";
 import { BlobsByHash } from "../cache/blobs-by-hash.ts";
-import { BlobChunker } from "../cache/chunking/blob-chunker.ts";
 import { CHUNKINGS } from "../cache/chunking/chunking.ts";
-import { RecipeStore } from "../cache/chunking/recipe-store.ts";
-import { CompleteActionCache } from "../cache/complete-action-cache.ts";
-import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
-import { EntryActionCache } from "../cache/entry-action-cache.ts";
-import { EntryBlobStore } from "../cache/entry-blob-store.ts";
 import { ACTION_CACHE_SPACE, VALUE_SPACES, type ValueProtocol } from "../cache/entry-key.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
 import { EntryValueStore } from "../cache/entry-value-store.ts";
 import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
 import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
 import { MeasuredValueStore } from "../cache/measured-value-store.ts";
-import { SplicedBlobStore } from "../cache/spliced-blob-store.ts";
 import type { ValueStore } from "../cache/value-store.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
@@ -26,9 +18,10 @@ import { ConnectionListener, type ListenAddress } from "../connection-listener.t
 import { authorizedMethods, callAdmission } from "../grpc/authorized-methods.ts";
 import { actionCacheService } from "../grpc/action-cache-service.ts";
 import { assetServices } from "../grpc/asset-services.ts";
-import { byteStreamService } from "../grpc/byte-stream-service.ts";
+import { type ByteStreamOptions, ByteStreamService, byteStreamService } from "../grpc/byte-stream-service.ts";
 import { capabilitiesService } from "../grpc/capabilities-service.ts";
 import { contentAddressableStorageService } from "../grpc/content-addressable-storage-service.ts";
+import { methodsByPath, routeToInstances } from "../grpc/instance-methods.ts";
 import { executionService } from "../grpc/execution-service.ts";
 import type { FaultReporter } from "../grpc/grpc-status.ts";
 import { healthService } from "../grpc/health-service.ts";
@@ -42,7 +35,7 @@ import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
 import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
-import { bazelRoutes } from "../http/protocols/bazel.ts";
+import { BazelProtocol, bazelRoutes } from "../http/protocols/bazel.ts";
 import { ccacheRoutes } from "../http/protocols/ccache.ts";
 import { gradleRoutes } from "../http/protocols/gradle.ts";
 import { metroRoutes } from "../http/protocols/metro.ts";
@@ -60,6 +53,7 @@ import type { Readiness } from "../readiness.ts";
 import { ScannerPool } from "../scanning/scanner-pool.ts";
 import { AccessControl } from "./access-control.ts";
 import type { ConnectionSlots } from "./connection-slots.ts";
+import { type InstanceCache, InstanceCaches } from "./instance-caches.ts";
 import type { ListenerFiles } from "./listener-files.ts";
 
 /** The store as a listener needs it. */
@@ -81,18 +75,6 @@ export interface ListenerOptions {
   readonly uploadPeers?: UploadPeers;
   /** Told of every request. */
   readonly observe?: RequestObserver | undefined;
-}
-
-/** What the edges of all protocols work with. */
-interface CacheParts {
-  readonly store: ListenerEntryStore;
-  readonly recipes: RecipeStore;
-  /** As clients see the blobs. */
-  readonly stored: BlobStore;
-  /** The same, counted. */
-  readonly blobs: BlobStore;
-  readonly complete: ActionCache;
-  readonly chunker: BlobChunker;
 }
 
 /** Time for a client to show its protocol; shorter than the patience of a client, longer than a slow line needs. */
@@ -184,22 +166,19 @@ export class Listener {
     return this.#connections.listen(host, port, listenerCount > 1);
   }
 
-  /** From now on gRPC and the cache protocols over HTTP are served. @returns the blobs, as clients see them. */
+  /** From now on gRPC and the cache protocols over HTTP are served. @returns the blobs, as clients without an instance name see them. */
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } =
       this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
-    const whole = new EntryBlobStore(store);
-    const recipes = new RecipeStore(store);
-    const spliced = new SplicedBlobStore(whole, recipes);
-    const stored = new EmptyBlobStore(spliced);
-    const chunker = new BlobChunker({ whole, blobs: spliced, recipes, scanner: this.#scanner, chunkings: CHUNKINGS });
-    // The completeness check looks behind the measured store: its look-ups are not the clients'.
-    const complete = new CompleteActionCache(new EntryActionCache(store), stored, protoOutputReferences);
-    const blobs = new MeasuredBlobStore(stored, this.metrics);
-    const parts: CacheParts = { store, recipes, stored, blobs, complete, chunker };
+    const caches = new InstanceCaches({
+      entries: store,
+      scope: this.#options.config.casScope,
+      scanner: this.#scanner,
+      references: protoOutputReferences,
+    });
     const { authorizer } = this.#access;
-    const methods = this.#bindServices(parts);
+    const methods = this.#bindServices(store, caches);
     this.#transport = createTransport(authorizer === undefined ? methods : authorizedMethods(methods, authorizer), {
       ...(authorizer === undefined ? {} : { admission: callAdmission(authorizer) }),
       reportFault: this.#reportCallFault,
@@ -209,8 +188,8 @@ export class Listener {
       connectionWindowBytesMax: connectionWindowBytes,
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
     });
-    this.#http.serve(this.#protocols(parts));
-    return stored;
+    this.#http.serve(this.#protocols(store, caches));
+    return caches.of("").blobs;
   }
 
   /** No new connections, GOAWAY; what is in flight finishes, or gets UNAVAILABLE after `deadlineMs`. */
@@ -226,7 +205,7 @@ export class Listener {
   }
 
   /** Cache protocols of build tools over HTTP, by the names that their metrics have. */
-  #protocols({ store, recipes, blobs, complete }: CacheParts): HttpProtocols {
+  #protocols(store: ListenerEntryStore, caches: InstanceCaches): HttpProtocols {
     const { config } = this.#options;
     const bodies = new RequestBodies({
       bytesMax: largestBlobBytes(config, store),
@@ -234,18 +213,20 @@ export class Listener {
     });
     const values = (protocol: ValueProtocol): ValueStore =>
       new MeasuredValueStore(new EntryValueStore(store, VALUE_SPACES[protocol]), this.metrics, protocol);
-    return {
-      bazel: bazelRoutes({
+    const bazelProtocol = ({ entries, recipes, blobs, actions }: InstanceCache): BazelProtocol =>
+      new BazelProtocol({
         bodies,
-        blobs,
-        blobsByHash: new BlobsByHash(store, recipes),
-        actions: complete,
+        blobs: new MeasuredBlobStore(blobs, this.metrics),
+        blobsByHash: new BlobsByHash(entries, recipes),
+        actions,
         actionValues: new EntryValueStore(store, ACTION_CACHE_SPACE),
         format: protoActionResultFormat,
         meter: this.metrics,
         actionResultBytesMax: config.messageBytesMax,
         validatesActions: config.actionValidation === "on",
-      }),
+      });
+    return {
+      bazel: bazelRoutes(caches.each(bazelProtocol)),
       gradle: gradleRoutes({ values, bodies }),
       nx: nxRoutes({ values, bodies }),
       ccache: ccacheRoutes({ values, bodies }),
@@ -256,21 +237,17 @@ export class Listener {
     };
   }
 
-  #bindServices({ store, stored, blobs, complete, chunker }: CacheParts): BoundMethod[] {
+  #bindServices(store: ListenerEntryStore, caches: InstanceCaches): BoundMethod[] {
     const { config, readiness } = this.#options;
     const blobBytesMax = largestBlobBytes(config, store);
-    const actions = new MeasuredActionCache(complete, this.metrics);
-    const { uploads } = this;
+    this.#origins = this.#originFetches(store, blobBytesMax);
+    const methodsOf = caches.each((cache) => methodsByPath(this.#instanceMethods(cache, blobBytesMax)));
+    const ofAny = [...methodsOf("").values()];
+    const byteStreamOf = caches.each((cache) => new ByteStreamService(this.#byteStreamOptions(cache, blobBytesMax)));
     const methods = [
       ...capabilitiesService({ blobBytesMax, chunkings: CHUNKINGS }),
-      ...contentAddressableStorageService({
-        blobs,
-        reportFault: this.#reportCallFault,
-        chunking: { chunker, blobBytesMax },
-      }),
-      ...actionCacheService({ actions, blobs }),
-      ...byteStreamService({ blobs, uploads, blobBytesMax, writeIdleMsMax: config.uploadIdleTimeoutMs }),
-      ...assetServices({ assets: this.#assets(store, stored) }),
+      ...(caches.areShared ? ofAny : routeToInstances(ofAny, methodsOf)),
+      ...byteStreamService({ ...this.#byteStreamOptions(caches.of(""), blobBytesMax), ofInstance: byteStreamOf }),
       ...executionService(),
     ];
     const services = [...new Set(methods.map(({ definition }) => definition.path.split("/")[1] ?? ""))];
@@ -281,21 +258,47 @@ export class Listener {
     ];
   }
 
-  #assets(entries: ListenerEntryStore, blobs: BlobStore): Assets {
-    const { config, clock } = this.#options;
-    const { assetOriginFetch, assetPrivateRanges, assetBytesMax, assetTimeoutMs } = config;
-    if (assetOriginFetch === "on") {
-      this.#origins = new OriginFetches({
-        entries,
+  /** What names its instance in each request. */
+  #instanceMethods(cache: InstanceCache, blobBytesMax: number): BoundMethod[] {
+    const { chunker } = cache;
+    // The completeness check looks behind the measured store: its look-ups are not the clients'.
+    const blobs = new MeasuredBlobStore(cache.blobs, this.metrics);
+    const actions = new MeasuredActionCache(cache.actions, this.metrics);
+    return [
+      ...contentAddressableStorageService({
         blobs,
-        guard: new AddressGuard(assetPrivateRanges),
-        clock,
-        bytesMax: Math.min(assetBytesMax === 0 ? Infinity : assetBytesMax, largestBlobBytes(config, entries)),
-        timeoutMs: assetTimeoutMs,
-      });
-    }
+        reportFault: this.#reportCallFault,
+        chunking: { chunker, blobBytesMax },
+      }),
+      ...actionCacheService({ actions, blobs }),
+      ...assetServices({ assets: this.#assets(cache) }),
+    ];
+  }
+
+  #byteStreamOptions({ blobs }: InstanceCache, blobBytesMax: number): ByteStreamOptions {
+    const { uploads, metrics } = this;
+    const { uploadIdleTimeoutMs: writeIdleMsMax } = this.#options.config;
+    return { blobs: new MeasuredBlobStore(blobs, metrics), uploads, blobBytesMax, writeIdleMsMax };
+  }
+
+  #assets({ entries, blobs }: InstanceCache): Assets {
+    const { clock } = this.#options;
     const store = new AssetStore(entries);
     return new Assets({ store, blobs, references: protoOutputReferences, clock, origins: this.#origins });
+  }
+
+  /** Undefined where nothing is fetched. */
+  #originFetches(entries: ListenerEntryStore, blobBytesMax: number): OriginFetches | undefined {
+    const { config, clock } = this.#options;
+    const { assetOriginFetch, assetPrivateRanges, assetBytesMax, assetTimeoutMs } = config;
+    if (assetOriginFetch === "off") return undefined;
+    return new OriginFetches({
+      entries,
+      guard: new AddressGuard(assetPrivateRanges),
+      clock,
+      bytesMax: Math.min(assetBytesMax === 0 ? Infinity : assetBytesMax, blobBytesMax),
+      timeoutMs: assetTimeoutMs,
+    });
   }
 
   readonly #reportFault = (reference: string, cause: unknown, request?: ObservedRequest): void => {

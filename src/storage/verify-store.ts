@@ -1,4 +1,4 @@
-import { isContentAddressedSpace } from "../cache/entry-key.ts";
+import { isKeyedByContent } from "../cache/entry-key.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { errorCode, type FileSystem, nodeFileSystem } from "./file-system.ts";
@@ -84,7 +84,7 @@ function verifySegment(
       });
     }
     for (const record of records) {
-      const reason = checkRecord(fileSystem, fd, record, { hash: isContentAddressedSpace(record.space) });
+      const reason = checkRecord(fileSystem, fd, record, { hash: isKeyedByContent(record.space) });
       if (reason === undefined) continue;
       damage.push({ segmentId, offset: record.offset, key: Buffer.from(record.key).toString("hex"), reason });
     }

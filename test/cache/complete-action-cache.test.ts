@@ -1,7 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { BlobStore } from "../../src/cache/blob-store.ts";
-import { CompleteActionCache, type CompleteActionCacheOptions } from "../../src/cache/complete-action-cache.ts";
+import {
+  ClosureMemory,
+  CompleteActionCache,
+  type CompleteActionCacheOptions,
+} from "../../src/cache/complete-action-cache.ts";
 import type { Digest } from "../../src/cache/digest.ts";
 import type { DigestList } from "../../src/cache/digest-list.ts";
 import { EmptyBlobStore } from "../../src/cache/empty-blob-store.ts";
@@ -223,7 +227,8 @@ describe("I8: what CompleteActionCache remembers of a result", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
         const remembering = fixture();
-        const forgetful = fixture({ memoryBytesMax: 0 });
+        const nothing = new ClosureMemory(0);
+        const forgetful = fixture({ memory: nothing });
         for (const next of steps) {
           const outcomes: unknown[] = [];
           for (const { store, retire, put, isHit, entries } of [remembering, forgetful]) {
@@ -245,7 +250,7 @@ describe("I8: what CompleteActionCache remembers of a result", () => {
           }
           expect(outcomes[0]).toEqual(outcomes[1]);
         }
-        expect(forgetful.actions.memoryBytes).toBe(0);
+        expect(nothing.bytes).toBe(0);
       }),
     );
   });
@@ -268,7 +273,8 @@ describe("I8: what CompleteActionCache remembers of a result", () => {
 
   test("stays within its bound, and results past it are hits all the same", async () => {
     const memoryBytesMax = 100_000;
-    const { store, actions } = fixture({ memoryBytesMax });
+    const memory = new ClosureMemory(memoryBytesMax);
+    const { store, actions } = fixture({ memory });
     const files = await Promise.all(Array.from({ length: 40 }, (_, index) => store(`file ${index}`)));
     const result = Buffer.from(JSON.stringify({ blobs: files.slice(0, 20), trees: [await store(files)] }));
     for (let round = 0; round < 2; round++) {
@@ -276,9 +282,9 @@ describe("I8: what CompleteActionCache remembers of a result", () => {
         const { digest } = contentOf(Buffer.from(`action ${index}`));
         await actions.put("main", digest, result);
         expectSameBytes(await actions.get("main", digest), result);
-        expect(actions.memoryBytes).toBeLessThanOrEqual(memoryBytesMax);
+        expect(memory.bytes).toBeLessThanOrEqual(memoryBytesMax);
       }
     }
-    expect(actions.memoryBytes).toBeGreaterThan(memoryBytesMax / 4);
+    expect(memory.bytes).toBeGreaterThan(memoryBytesMax / 4);
   });
 });

@@ -30,7 +30,6 @@ async function fixture() {
   const blobs = new EmptyBlobStore(new SplicedBlobStore(new EntryBlobStore(entries), new RecipeStore(entries)));
   const origins = new OriginFetches({
     entries,
-    blobs,
     guard: new AddressGuard([parseCidr("127.0.0.1/32")!]),
     bytesMax: 1000,
     clock: systemClock,

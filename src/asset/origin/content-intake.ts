@@ -10,13 +10,14 @@ import { type Integrity, IntegrityCheck } from "../subresource-integrity.ts";
 
 export interface ContentIntakeOptions {
   readonly entries: EntryStore;
-  readonly blobs: BlobStore;
   /** Largest content taken, in bytes. */
   readonly bytesMax: number;
 }
 
 /** What is known of content before it comes. */
 export interface ExpectedContent {
+  /** Where it goes. */
+  readonly blobs: BlobStore;
   /** Of the digest that it is to be found by. */
   readonly fn: DigestFunctionName;
   readonly sizeBytes: number | undefined;
@@ -36,12 +37,10 @@ export interface ExpectedContent {
  */
 export class ContentIntake {
   readonly #entries: EntryStore;
-  readonly #blobs: BlobStore;
   readonly #bytesMax: number;
 
-  constructor({ entries, blobs, bytesMax }: ContentIntakeOptions) {
+  constructor({ entries, bytesMax }: ContentIntakeOptions) {
     this.#entries = entries;
-    this.#blobs = blobs;
     this.#bytesMax = bytesMax;
   }
 
@@ -51,13 +50,13 @@ export class ContentIntake {
    * @throws {AssetFailure} aborted for another hash, resource_exhausted for too many bytes; what `body` throws.
    */
   async take(body: AsyncIterable<Uint8Array>, expected: ExpectedContent, signal: AbortSignal): Promise<Digest> {
-    const { sizeBytes } = expected;
+    const { blobs, sizeBytes } = expected;
     if (sizeBytes !== undefined) this.#checkSize(sizeBytes);
     const known = knownDigest(expected);
     if (known === undefined) return this.#takeUnknown(body, expected, signal);
-    if (this.#blobs.peek(known)) return known;
+    if (blobs.peek(known)) return known;
     try {
-      await fill(await this.#blobs.stage(known, signal), body);
+      await fill(await blobs.stage(known, signal), body);
     } catch (error) {
       // The engine has compared the hashes.
       if (error instanceof CacheError && error.code === "invalid_argument") {
@@ -70,7 +69,7 @@ export class ContentIntake {
 
   async #takeUnknown(
     body: AsyncIterable<Uint8Array>,
-    { fn, sizeBytes, integrity }: ExpectedContent,
+    { blobs, fn, sizeBytes, integrity }: ExpectedContent,
     signal: AbortSignal,
   ): Promise<Digest> {
     const key = originContentKey(randomBytes(32));
@@ -82,8 +81,8 @@ export class ContentIntake {
     const { takenBytes } = measure;
     const hash = running ?? (await hashOf(await this.#contentOf(key), fn));
     const digest = parseDigest(Buffer.from(hash.digest()).toString("hex"), takenBytes, fn);
-    if (isEmptyDigest(digest) || this.#blobs.peek(digest)) return digest;
-    await fill(await this.#blobs.stage(digest, signal), await this.#contentOf(key));
+    if (isEmptyDigest(digest) || blobs.peek(digest)) return digest;
+    await fill(await blobs.stage(digest, signal), await this.#contentOf(key));
     return digest;
   }
 

@@ -1,3 +1,4 @@
+import type { BlobStore } from "../../cache/blob-store.ts";
 import { CacheError } from "../../cache/cache-error.ts";
 import type { Digest, DigestFunctionName } from "../../cache/digest.ts";
 import type { Clock } from "../../clock.ts";
@@ -33,6 +34,8 @@ export interface OriginSpec {
   readonly headers: Readonly<Record<string, string>>;
   readonly integrity: Integrity | undefined;
   readonly fn: DigestFunctionName;
+  /** Where the content goes. */
+  readonly blobs: BlobStore;
   /** Called with what was fetched before anybody is told, also where nobody waits any more. */
   readonly onFetched: (fetched: FetchedContent) => Promise<void>;
 }
@@ -140,12 +143,12 @@ export class OriginFetches implements AsyncDisposable {
     }
   }
 
-  async #attempt({ url, headers, fn, integrity }: OriginSpec, signal: AbortSignal): Promise<Digest> {
+  async #attempt({ url, headers, blobs, fn, integrity }: OriginSpec, signal: AbortSignal): Promise<Digest> {
     const { guard, redirectsMax = 5, idleMsMax = 30_000 } = this.#options;
     signal.throwIfAborted();
     const { body, sizeBytes } = await getFromOrigin(url, { guard, headers, redirectsMax, idleMsMax, signal });
     try {
-      return await this.#intake.take(body, { fn, sizeBytes, integrity }, signal);
+      return await this.#intake.take(body, { blobs, fn, sizeBytes, integrity }, signal);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw error instanceof CacheError ? error : failureOf(url, error);

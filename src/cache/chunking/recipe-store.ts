@@ -12,14 +12,23 @@ export interface BlobKey extends EntryKey {
   readonly sizeBytes: number;
 }
 
+type RecipeMemory = GenerationCache<string, Recipe>;
+
+/** Keeps recipes decoded. */
+export function recipeMemory(): RecipeMemory {
+  return new GenerationCache({ costMax: KEPT_CHUNKS_MAX });
+}
+
 /** Recipes by the keys of their blobs, over key spaces of the engine: they live as long as they are used, as blobs do. */
 export class RecipeStore {
   readonly #entries: EntryStore;
   /** What a recipe says of its blob stays true: it is verified before it is stored. */
-  readonly #kept = new GenerationCache<string, Recipe>({ costMax: KEPT_CHUNKS_MAX });
+  readonly #kept: RecipeMemory;
 
-  constructor(entries: EntryStore) {
+  /** @param kept May be shared: what is in it is looked at only once the recipe was found in `entries`. */
+  constructor(entries: EntryStore, kept = recipeMemory()) {
     this.#entries = entries;
+    this.#kept = kept;
   }
 
   /** Whether there is a recipe of a blob with this hash; renews nothing. */

@@ -44,13 +44,13 @@ const BLOB_HEADERS = { ...OCTET_STREAM, vary: "accept-encoding" };
 const ZSTD_WANTED = /(?:^|,)\s*zstd\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?(?:,|$)/i;
 
 /** Bazel's HTTP cache: `/{instance/}cas/{hash}` and `/{instance/}ac/{hash}` (BEHAVIOUR 8). */
-export function bazelRoutes(options: BazelProtocolOptions): HttpRoutes {
-  const protocol = new BazelProtocol(options);
+export function bazelRoutes(protocolOf: (instanceName: string) => BazelProtocol): HttpRoutes {
+  const protocol = ({ params }: HttpExchange): BazelProtocol => protocolOf(checkInstanceName(params["prefix"] ?? ""));
   return (router) => {
-    router.routeEnding("GET", "/cas/:hash", READ, (exchange) => protocol.sendBlob(exchange));
-    router.routeEnding("PUT", "/cas/:hash", WRITE_BLOBS, (exchange) => protocol.storeBlob(exchange));
-    router.routeEnding("GET", "/ac/:hash", READ, (exchange) => protocol.sendAction(exchange));
-    router.routeEnding("PUT", "/ac/:hash", WRITE_ACTIONS, (exchange) => protocol.storeAction(exchange));
+    router.routeEnding("GET", "/cas/:hash", READ, (exchange) => protocol(exchange).sendBlob(exchange));
+    router.routeEnding("PUT", "/cas/:hash", WRITE_BLOBS, (exchange) => protocol(exchange).storeBlob(exchange));
+    router.routeEnding("GET", "/ac/:hash", READ, (exchange) => protocol(exchange).sendAction(exchange));
+    router.routeEnding("PUT", "/ac/:hash", WRITE_ACTIONS, (exchange) => protocol(exchange).storeAction(exchange));
   };
 }
 
@@ -60,7 +60,8 @@ interface NamedHash {
   readonly named: DigestHash;
 }
 
-class BazelProtocol {
+/** What the protocol does with the blobs and the results of one instance, or of all of them. */
+export class BazelProtocol {
   readonly #options: BazelProtocolOptions;
   readonly #countedValues: ValueStore;
 

@@ -145,7 +145,7 @@ export class PutGroup {
     } else {
       const fn = digestFunctionOfSpace(request.space);
       const got = contentHashOf(fn, payload, (piece) => checksums.update(piece));
-      const mismatch = hashMismatch(request.key, got, bytes);
+      const mismatch = hashMismatch(request.contentKey ?? request.key, got, bytes);
       if (mismatch !== undefined) {
         this.fail(position, "invalid_argument", mismatch);
         return undefined;

@@ -9,6 +9,8 @@ import type { PutOutcome, PutRequest, StagedSource } from "./shard-protocol.ts";
  *     0        1          2         3        4        5            6      7         8          9         10..17  18 …
  *     space  content-   size low  size high  start  blocks, or   paths'  encoding  staged    staged    key     the numbers
  *            addressed                              -1: a file   index             low       high              of the blocks
+ *
+ * With 2 in word 1 the content key comes before the numbers of the blocks.
  */
 export interface PutMessage {
   readonly words: Int32Array;
@@ -25,52 +27,66 @@ type PutFailure = Extract<PutOutcome, { status: "failed" }>;
 
 const KEY_AT = 10;
 const FIXED_WORDS = KEY_AT + KEY_WORDS;
+const NOT_ADDRESSED = 0;
+const BY_KEY = 1;
+const BY_CONTENT_KEY = 2;
 const FILE = -1;
 const UINT32 = 2 ** 32;
 
 /** @param requests none of which is a long one. */
 export function encodePuts(requests: readonly PutRequest[]): PutMessage {
   let wordCount = 0;
-  for (const { source } of requests) wordCount += FIXED_WORDS + (source.kind === "slab" ? source.blocks.length : 0);
+  for (const { source, contentKey } of requests) {
+    wordCount += fixedWords(contentKey !== undefined) + (source.kind === "slab" ? source.blocks.length : 0);
+  }
   const words = new Int32Array(wordCount);
   const paths: string[] = [];
   let at = 0;
-  for (const { space, key, contentAddressed, encoding, sizeBytes, stagedBytes, source } of requests) {
+  for (const { space, key, contentAddressed, contentKey, encoding, sizeBytes, stagedBytes, source } of requests) {
+    const blocksAt = at + fixedWords(contentKey !== undefined);
     words[at] = space;
-    words[at + 1] = contentAddressed ? 1 : 0;
+    words[at + 1] = contentKey !== undefined ? BY_CONTENT_KEY : contentAddressed ? BY_KEY : NOT_ADDRESSED;
     words[at + 2] = sizeBytes % UINT32;
     words[at + 3] = Math.floor(sizeBytes / UINT32);
     words[at + 7] = encoding;
     words[at + 8] = stagedBytes % UINT32;
     words[at + 9] = Math.floor(stagedBytes / UINT32);
     words.set(keyWords(key), at + KEY_AT);
+    if (contentKey !== undefined) words.set(keyWords(contentKey), at + FIXED_WORDS);
     if (source.kind === "slab") {
       words[at + 4] = source.start;
       words[at + 5] = source.blocks.length;
-      words.set(source.blocks, at + FIXED_WORDS);
-      at += FIXED_WORDS + source.blocks.length;
+      words.set(source.blocks, blocksAt);
+      at = blocksAt + source.blocks.length;
     } else {
       words[at + 5] = FILE;
       words[at + 6] = paths.push(source.path) - 1;
-      at += FIXED_WORDS;
+      at = blocksAt;
     }
   }
   return { words, paths };
+}
+
+function fixedWords(hasContentKey: boolean): number {
+  return hasContentKey ? FIXED_WORDS + KEY_WORDS : FIXED_WORDS;
 }
 
 export function decodePuts({ words, paths }: PutMessage): PutRequest[] {
   const requests: PutRequest[] = [];
   for (let at = 0; at < words.length;) {
     const blockCount = words[at + 5] ?? 0;
-    const end = at + FIXED_WORDS + Math.max(0, blockCount);
+    const hasContentKey = words[at + 1] === BY_CONTENT_KEY;
+    const blocksAt = at + fixedWords(hasContentKey);
+    const end = blocksAt + Math.max(0, blockCount);
     const source: StagedSource =
       blockCount === FILE
         ? { kind: "file", path: paths[words[at + 6] ?? 0] ?? "" }
-        : { kind: "slab", blocks: Array.from(words.subarray(at + FIXED_WORDS, end)), start: words[at + 4] ?? 0 };
+        : { kind: "slab", blocks: Array.from(words.subarray(blocksAt, end)), start: words[at + 4] ?? 0 };
     requests.push({
       space: words[at] ?? 0,
       key: keyBytes(words.subarray(at + KEY_AT, at + FIXED_WORDS)),
-      contentAddressed: words[at + 1] === 1,
+      contentAddressed: words[at + 1] !== NOT_ADDRESSED,
+      ...(hasContentKey ? { contentKey: keyBytes(words.subarray(at + FIXED_WORDS, blocksAt)) } : {}),
       encoding: words[at + 7] ?? 0,
       sizeBytes: uint64(words, at + 2),
       stagedBytes: uint64(words, at + 8),

@@ -17,6 +17,8 @@ export interface PutRequest {
   readonly key: Uint8Array;
   /** Whether the key was made of a hash of the bytes and the worker must check that. */
   readonly contentAddressed: boolean;
+  /** What the hash has to be where it is not the key itself. */
+  readonly contentKey?: Uint8Array;
   /** Of the staged bytes: a number of ENCODINGS. */
   readonly encoding: number;
   /** Of the value, which is what the staged bytes decode to. */

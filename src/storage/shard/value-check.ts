@@ -53,13 +53,13 @@ export class ValueCheck implements Disposable {
 
   /** Ends it. @returns what is wrong, or undefined. */
   mismatch(): string | undefined {
-    const { key, sizeBytes } = this.#request;
+    const { key, contentKey = key, sizeBytes } = this.#request;
     try {
       this.#decoder?.end();
     } catch (error) {
       return reasonOf(error);
     }
-    return this.#hash && hashMismatch(key, this.#hash.digest(), sizeBytes);
+    return this.#hash && hashMismatch(contentKey, this.#hash.digest(), sizeBytes);
   }
 
   [Symbol.dispose](): void {

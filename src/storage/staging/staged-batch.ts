@@ -108,6 +108,7 @@ function requestOf(
     space: key.space,
     key: keyBytes(key.words),
     contentAddressed: isContentAddressed(key),
+    ...(key.contentWords === undefined ? {} : { contentKey: keyBytes(key.contentWords) }),
     encoding: ENCODINGS[encoding],
     sizeBytes: encoding === "identity" ? stagedBytes : (key.sizeBytes ?? 0),
     stagedBytes,

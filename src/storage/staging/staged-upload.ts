@@ -325,6 +325,7 @@ export class StagedUpload implements StagedEntry {
         space: key.space,
         key: keyBytes(key.words),
         contentAddressed: isContentAddressed(key),
+        ...(key.contentWords === undefined ? {} : { contentKey: keyBytes(key.contentWords) }),
         encoding: ENCODINGS[encoding],
         sizeBytes: encoding === "identity" ? staged : (key.sizeBytes ?? 0),
         stagedBytes: staged,

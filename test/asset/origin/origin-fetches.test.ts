@@ -48,7 +48,6 @@ async function fixture(
   const blobs = new EmptyBlobStore(new SplicedBlobStore(new EntryBlobStore(entries), new RecipeStore(entries)));
   const origins = new OriginFetches({
     entries,
-    blobs,
     // The one address of the origin, so that the rest of loopback stands for what is private.
     guard: new AddressGuard([parseCidr("127.0.0.1/32")!]),
     bytesMax: BYTES_MAX,
@@ -70,6 +69,7 @@ async function fixture(
     headers: {},
     integrity: undefined,
     fn: "sha256",
+    blobs,
     onFetched: async (content) => void fetched.push(content),
     ...fields,
   });

@@ -12,16 +12,23 @@ const source: fc.Arbitrary<StagedSource> = fc.oneof(
   fc.record({ kind: fc.constant("file" as const), path: fc.string() }),
 );
 const size = fc.oneof(fc.nat(), fc.constantFrom(2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 40 - 1));
-const request: fc.Arbitrary<PutRequest> = fc.record({
+const key = fc.uint8Array({ minLength: 32, maxLength: 32 });
+const addressing = fc.oneof(
+  fc.record({ contentAddressed: fc.boolean() }),
+  fc.record({ contentAddressed: fc.constant(true), contentKey: key }),
+);
+const plainRequest = fc.record({
   space: fc.integer({ min: 0, max: 255 }),
-  key: fc.uint8Array({ minLength: 32, maxLength: 32 }),
-  contentAddressed: fc.boolean(),
+  key,
   encoding: fc.constantFrom(0, 1),
   sizeBytes: size,
   stagedBytes: size,
   source,
   adopt: fc.constant(false),
 });
+const request: fc.Arbitrary<PutRequest> = fc
+  .tuple(plainRequest, addressing)
+  .map(([fields, addressed]) => ({ ...fields, ...addressed }));
 const outcome: fc.Arbitrary<PutOutcome> = fc.oneof(
   fc.record({ status: fc.constantFrom("stored" as const, "present" as const) }),
   fc.record({ status: fc.constant("failed" as const), code: fc.constant("internal" as const), message: fc.string() }),
@@ -32,7 +39,8 @@ describe("a message to a shard", () => {
     fc.assert(
       fc.property(fc.array(request, { maxLength: 8 }), (requests) => {
         const decoded = decodePuts(structuredClone(encodePuts(requests)));
-        const plain = (puts: readonly PutRequest[]): unknown => puts.map((put) => ({ ...put, key: [...put.key] }));
+        const plain = (puts: readonly PutRequest[]): unknown =>
+          puts.map((put) => ({ ...put, key: [...put.key], contentKey: [...(put.contentKey ?? [])] }));
         expect(plain(decoded)).toEqual(plain(requests));
       }),
     );

@@ -17,7 +17,7 @@ import type { UploadPeers } from "./grpc/resumable-uploads.ts";
 import { isLoopbackAddress } from "./loopback-address.ts";
 import type { Logger } from "./observability/logger.ts";
 import type { Histogram } from "./observability/histogram-values.ts";
-import { callerLookups } from "./observability/caller-metrics.ts";
+import { clientLookups } from "./observability/client-metrics.ts";
 import { type EngineFigures, sumMetrics } from "./observability/metrics.ts";
 import { observeListenerThread, observeProcess } from "./observability/process-metrics.ts";
 import { RequestObservers } from "./observability/request-observers.ts";
@@ -381,7 +381,7 @@ export class KuraServer implements AsyncDisposable {
       },
       connections: total("connections", this.#listener.connectionCount),
       callsInFlight: total("callsInFlight", this.#listener.callsInFlight),
-      lookups: callerLookups([await this.#listener.metrics.values(), ...reports.map(({ metrics }) => metrics)]),
+      lookups: clientLookups([await this.#listener.metrics.values(), ...reports.map(({ metrics }) => metrics)]),
       engine:
         figures === undefined
           ? null

@@ -15,7 +15,8 @@ import type {
   WriteRequest,
   WriteResponse,
 } from "./byte-stream-messages.ts";
-import { asBuffer, requestMetadataCodec } from "./proto-definitions.ts";
+import { claimedClientOf } from "./claimed-client.ts";
+import { asBuffer } from "./proto-definitions.ts";
 import { bindService } from "./proto-services.ts";
 import { RequestReader } from "./request-reader.ts";
 import { type BlobName, type UploadName, formatUploadName, parseBlobName, parseUploadName } from "./resource-name.ts";
@@ -38,7 +39,6 @@ export interface ByteStreamOptions {
 }
 
 const RESOURCE_NAME_HEADER = "build.bazel.remote.execution.v2.resource-name";
-const REQUEST_METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
 /** By the names that they give themselves. */
 const CLIENTS_THAT_WANT_THE_BLOB_SIZE: ReadonlySet<string> = new Set(["siso", "reclient", "re-client"]);
 /** A committed size: the API's word for a compressed upload that was not needed. */
@@ -264,14 +264,7 @@ function encodingOf({ compressor }: BlobName): Encoding {
 
 /** Clients that take any other committed size of a compressed upload than the blob's own for a failure. */
 function wantsBlobSize(call: CallContext): boolean {
-  const metadata = call.binaryHeader(REQUEST_METADATA_HEADER);
-  if (metadata === undefined) return false;
-  try {
-    return CLIENTS_THAT_WANT_THE_BLOB_SIZE.has(requestMetadataCodec.decode(metadata).tool_details?.tool_name ?? "");
-  } catch {
-    // What a client says of itself may be anything.
-    return false;
-  }
+  return CLIENTS_THAT_WANT_THE_BLOB_SIZE.has(claimedClientOf(call).toolName);
 }
 
 /** Offset and limit count bytes of the blob, however it is sent. */

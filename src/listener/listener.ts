@@ -22,7 +22,7 @@ import { type ByteStreamOptions, ByteStreamService, byteStreamService } from "..
 import { capabilitiesService } from "../grpc/capabilities-service.ts";
 import { contentAddressableStorageService } from "../grpc/content-addressable-storage-service.ts";
 import { methodsByPath, routeToInstances } from "../grpc/instance-methods.ts";
-import { countCallers } from "../grpc/counted-callers.ts";
+import { countLookupsByClient } from "../grpc/counted-lookups.ts";
 import { executionService } from "../grpc/execution-service.ts";
 import type { FaultReporter } from "../grpc/grpc-status.ts";
 import { healthService } from "../grpc/health-service.ts";
@@ -46,7 +46,7 @@ import { turborepoRoutes } from "../http/protocols/turborepo.ts";
 import { xcodeRoutes } from "../http/protocols/xcode.ts";
 import { RequestBodies } from "../http/request-body.ts";
 import { type ProcessView, statusRoutes } from "../http/status-routes.ts";
-import { CallerMetrics } from "../observability/caller-metrics.ts";
+import { ClientMetrics } from "../observability/client-metrics.ts";
 import { createCallMetrics } from "../observability/call-metrics.ts";
 import type { Logger } from "../observability/logger.ts";
 import { Metrics } from "../observability/metrics.ts";
@@ -92,7 +92,7 @@ const TRANSPORTS = { native: createNativeTransport, "grpc-js": createGrpcJsTrans
 export class Listener {
   readonly metrics = new Metrics();
   readonly uploads: ResumableUploads;
-  readonly #callers = new CallerMetrics(this.metrics);
+  readonly #clients = new ClientMetrics(this.metrics);
   readonly #options: ListenerOptions;
   readonly #access: AccessControl;
   readonly #http: HttpServer;
@@ -255,7 +255,7 @@ export class Listener {
     ];
     const services = [...new Set(methods.map(({ definition }) => definition.path.split("/")[1] ?? ""))];
     return [
-      ...countCallers(methods, this.#callers),
+      ...countLookupsByClient(methods, this.#clients),
       ...healthService({ readiness, services }),
       ...reflectionService({ services: [...services, "grpc.health.v1.Health"] }),
     ];

@@ -298,7 +298,9 @@ class Caller {
 
   #metadata(headers: Readonly<Record<string, string>> = {}): Metadata {
     const metadata = new Metadata();
-    for (const [name, value] of [...this.#headers, ...Object.entries(headers)]) metadata.add(name, value);
+    for (const [name, value] of [...this.#headers, ...Object.entries(headers)]) {
+      metadata.add(name, name.endsWith("-bin") ? Buffer.from(value, "latin1") : value);
+    }
     return metadata;
   }
 }

@@ -1,4 +1,4 @@
-import { expectFailure, expectStatus } from "../expectations.ts";
+import { expectEqual, expectFailure, expectStatus } from "../expectations.ts";
 import type { DigestMessage } from "../protocol.ts";
 import type { Requirement } from "../requirement.ts";
 import { digestOf, type Target, writeRequests } from "../target.ts";
@@ -75,6 +75,18 @@ export const digestAndNameRequirements: readonly Requirement[] = [
       const headers = { "build.bazel.remote.execution.v2.resource-name": target.uploadName(blob) };
       const call = target.write(writeRequests(target.uploadName(blob), blob.bytes), { headers });
       await expectFailure(call, "INVALID_ARGUMENT");
+    },
+  },
+  {
+    id: "names.request-metadata",
+    level: "SHOULD",
+    what: "RequestMetadata that does not decode is no reason to refuse a call",
+    source: "RequestMetadata",
+    check: async (target) => {
+      const blob = target.freshBlob(1000);
+      const headers = { "build.bazel.remote.execution.v2.requestmetadata-bin": "\xff\xff\xff" };
+      const messages = writeRequests(target.uploadName(blob), blob.bytes);
+      expectEqual("committed_size", 1000, await target.write(messages, { headers }));
     },
   },
 ];

@@ -3,7 +3,7 @@ import { ProtoWireReader, WIRE_TYPES } from "./proto-wire-reader.ts";
 import type { CallContext } from "./transport/handler.ts";
 
 /** What a client says of itself. It is for counting: nothing is decided by it that a client could gain by. */
-export interface Caller {
+export interface ClaimedClient {
   /** Empty where it is not said. */
   readonly toolName: string;
   /** What kind of action the call is for; empty where it is not said. */
@@ -11,25 +11,25 @@ export interface Caller {
 }
 
 const HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
-const UNKNOWN: Caller = { toolName: "", actionMnemonic: "" };
+const UNKNOWN: ClaimedClient = { toolName: "", actionMnemonic: "" };
 
 const TOOL_DETAILS = (1 << 3) | WIRE_TYPES.lengthDelimited;
 const ACTION_MNEMONIC = (5 << 3) | WIRE_TYPES.lengthDelimited;
 const TOOL_NAME = (1 << 3) | WIRE_TYPES.lengthDelimited;
 
 /** From the `RequestMetadata` that came with the call. What does not decode says nothing. */
-export function callerOf(call: CallContext): Caller {
+export function claimedClientOf(call: CallContext): ClaimedClient {
   const header = call.binaryHeader(HEADER);
   if (header === undefined) return UNKNOWN;
   try {
-    return readCaller(new ProtoWireReader(asBuffer(header)));
+    return readClient(new ProtoWireReader(asBuffer(header)));
   } catch {
     return UNKNOWN;
   }
 }
 
 /** By hand: it comes with every call, and of its strings only two are wanted. */
-function readCaller(reader: ProtoWireReader): Caller {
+function readClient(reader: ProtoWireReader): ClaimedClient {
   let toolName = "";
   let actionMnemonic = "";
   while (!reader.atEnd) {

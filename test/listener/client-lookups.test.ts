@@ -17,7 +17,7 @@ let directory: TemporaryDirectory;
 let server: KuraServer;
 
 beforeEach(async () => {
-  directory = await makeTemporaryDirectory("caller-lookups");
+  directory = await makeTemporaryDirectory("client-lookups");
 });
 afterEach(async () => {
   await server.close(0);

@@ -1,5 +1,5 @@
 import { CacheError } from "../cache/cache-error.ts";
-import { type Caller, callerOf } from "./caller.ts";
+import { type ClaimedClient, claimedClientOf } from "./claimed-client.ts";
 import type { ReadRequest } from "./byte-stream-messages.ts";
 import { GRPC_STATUS } from "./grpc-status.ts";
 import type { BatchReadBlobsRequest, BatchReadBlobsResponse, FindMissingBlobsResponse } from "./messages.ts";
@@ -7,18 +7,18 @@ import type { FindMissingBlobsRequest } from "./proto-find-missing-codec.ts";
 import type { BoundMethod, CallContext } from "./transport/handler.ts";
 
 /** Look-ups that are counted by who asked. */
-export type CallerLookupKind = "ac" | "cas" | "find_missing";
+export type ClientLookupKind = "ac" | "cas" | "find_missing";
 
 /** Where look-ups are counted by who asked; implemented by the metrics of the process. */
-export interface CallerMeter {
-  countLookups(caller: Caller, instanceName: string, kind: CallerLookupKind, hits: number, misses: number): void;
+export interface ClientMeter {
+  countLookups(client: ClaimedClient, instanceName: string, kind: ClientLookupKind, hits: number, misses: number): void;
 }
 
 type Count = (hits: number, misses: number) => void;
 
 /** How an answer, or a failure, is counted. */
 interface Rule {
-  readonly kind: CallerLookupKind;
+  readonly kind: ClientLookupKind;
   readonly instanceName: (request: never) => string;
   readonly answered: (count: Count, request: never, response: never) => void;
   readonly failed: (count: Count, error: unknown) => void;
@@ -69,17 +69,18 @@ const RULES: Readonly<Record<string, Rule>> = {
 };
 
 /** The same methods, with the look-ups among them counted by tool, by kind of action and by instance. */
-export function countCallers(methods: readonly BoundMethod[], meter: CallerMeter): BoundMethod[] {
+export function countLookupsByClient(methods: readonly BoundMethod[], meter: ClientMeter): BoundMethod[] {
   return methods.map((method) => {
     const rule = RULES[method.definition.path];
     return rule === undefined ? method : countedMethod(method, rule, meter);
   });
 }
 
-function countedMethod(method: BoundMethod, rule: Rule, meter: CallerMeter): BoundMethod {
+function countedMethod(method: BoundMethod, rule: Rule, meter: ClientMeter): BoundMethod {
   const { kind, instanceName, answered, failed } = rule;
   const countFor = (request: unknown, call: CallContext): Count => {
-    return (hits, misses) => meter.countLookups(callerOf(call), instanceName(request as never), kind, hits, misses);
+    return (hits, misses) =>
+      meter.countLookups(claimedClientOf(call), instanceName(request as never), kind, hits, misses);
   };
   if (method.kind === "unary") {
     const { handler } = method;

@@ -1,11 +1,11 @@
 import type { Metric } from "prom-client";
-import type { Caller } from "../grpc/caller.ts";
-import type { CallerLookupKind, CallerMeter } from "../grpc/counted-callers.ts";
+import type { ClaimedClient } from "../grpc/claimed-client.ts";
+import type { ClientLookupKind, ClientMeter } from "../grpc/counted-lookups.ts";
 import type { MetricAnswer } from "./histogram-values.ts";
 import type { Metrics, MetricValues } from "./metrics.ts";
 import { TopNames } from "./top-names.ts";
 
-const KINDS = ["ac", "cas", "find_missing"] as const satisfies readonly CallerLookupKind[];
+const KINDS = ["ac", "cas", "find_missing"] as const satisfies readonly ClientLookupKind[];
 /** Names of each sort that each listener counts by themselves. */
 const NAMES_MAX = 64;
 
@@ -20,11 +20,11 @@ type Sort = keyof typeof SORTS;
 const metricName = (sort: Sort): string => `kura_${sort}_lookups_total`;
 
 /** Look-ups over gRPC by who asked, for the registry of a thread. */
-export class CallerMetrics implements CallerMeter {
+export class ClientMetrics implements ClientMeter {
   readonly #tops = {
-    tool: new TopNames<CallerLookupKind>({ kinds: KINDS, namesMax: NAMES_MAX }),
-    mnemonic: new TopNames<CallerLookupKind>({ kinds: KINDS, namesMax: NAMES_MAX }),
-    instance: new TopNames<CallerLookupKind>({ kinds: KINDS, namesMax: NAMES_MAX }),
+    tool: new TopNames<ClientLookupKind>({ kinds: KINDS, namesMax: NAMES_MAX }),
+    mnemonic: new TopNames<ClientLookupKind>({ kinds: KINDS, namesMax: NAMES_MAX }),
+    instance: new TopNames<ClientLookupKind>({ kinds: KINDS, namesMax: NAMES_MAX }),
   } satisfies Record<Sort, unknown>;
 
   constructor({ registry }: Metrics) {
@@ -35,9 +35,9 @@ export class CallerMetrics implements CallerMeter {
   }
 
   countLookups(
-    { toolName, actionMnemonic }: Caller,
+    { toolName, actionMnemonic }: ClaimedClient,
     instanceName: string,
-    kind: CallerLookupKind,
+    kind: ClientLookupKind,
     hits: number,
     misses: number,
   ): void {
@@ -54,9 +54,9 @@ class NamedLookups {
   readonly name: string;
   readonly help: string;
   readonly #sort: Sort;
-  readonly #top: TopNames<CallerLookupKind>;
+  readonly #top: TopNames<ClientLookupKind>;
 
-  constructor(sort: Sort, top: TopNames<CallerLookupKind>) {
+  constructor(sort: Sort, top: TopNames<ClientLookupKind>) {
     this.name = metricName(sort);
     this.help = `gRPC look-ups by kind (ac, cas, find_missing) and result (hit, miss), ${SORTS[sort]}; the most frequent ones`;
     this.#sort = sort;
@@ -93,7 +93,7 @@ interface LookupValues {
 type LookupsByKind = Readonly<Record<string, { hit: number; miss: number }>>;
 
 /** The same of several threads together, as `/status` shows it: by sort, name and kind. */
-export function callerLookups(ofThreads: readonly MetricValues[]): Readonly<Record<Sort, unknown>> {
+export function clientLookups(ofThreads: readonly MetricValues[]): Readonly<Record<Sort, unknown>> {
   const lookupsOf = (sort: Sort): Readonly<Record<string, LookupsByKind>> => {
     const metrics = ofThreads.flat().filter(({ name }) => name === metricName(sort));
     // Not an object to begin with: a client may call itself `__proto__`.

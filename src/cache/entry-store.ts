@@ -16,9 +16,20 @@ export interface LentPiece {
   readonly giveBack: () => void;
 }
 
+/** The pieces of a value, one after the other. Those that are here cost no promise. */
+export interface LentPieces {
+  /**
+   * The next piece where it is here; undefined where it has to be waited for, and where that was all.
+   * @throws what reading reports; then there is nothing more to be had.
+   */
+  take(): LentPiece | undefined;
+  /** Waits until {@link take} has a piece (true) or there will be none (false). */
+  more(): Promise<boolean> | false;
+}
+
 /**
  * An open entry. It stays readable until it is closed, also when it is retired meanwhile. Iterating to the end,
- * `return()` of the iterator, and `bytes()` close it; whoever does neither must call `close()`.
+ * `return()` of the iterator, taking the last piece, and `bytes()` close it; whoever does neither must call `close()`.
  */
 export interface EntryContent extends AsyncIterable<Uint8Array> {
   /** Size of the whole value, whatever range was asked for. */
@@ -27,8 +38,8 @@ export interface EntryContent extends AsyncIterable<Uint8Array> {
   readonly encoding: Encoding;
   /** The whole range at once; for small values. Without a promise where it is in memory. It must not be changed. */
   bytes(): Promise<Uint8Array> | Uint8Array;
-  /** Like iterating, for those who know when they are done with each piece. Not every content offers it. */
-  lend?(): AsyncIterable<LentPiece>;
+  /** Instead of iterating, for those who know when they are done with each piece. Not every content offers it. */
+  lend?(): LentPieces;
   close(): void;
 }
 

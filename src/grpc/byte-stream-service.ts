@@ -1,22 +1,20 @@
-import type { BlobStore, StagedBlob } from "../cache/blob-store.ts";
+import type { BlobContent, BlobStore, StagedBlob } from "../cache/blob-store.ts";
 import { CacheError } from "../cache/cache-error.ts";
 import { DigestList } from "../cache/digest-list.ts";
 import { type Digest, digestToString } from "../cache/digest.ts";
 import type { Encoding } from "../cache/encoding.ts";
 import type { ByteRange } from "../cache/entry-store.ts";
-import { encodeZstd } from "../cache/zstd/zstd-streams.ts";
 import { type Timers, systemTimers } from "../timers.ts";
+import { BlobResponses } from "./blob-responses.ts";
 import { BlobUpload } from "./blob-upload.ts";
 import type {
   QueryWriteStatusRequest,
   QueryWriteStatusResponse,
   ReadRequest,
-  ReadResponse,
   WriteRequest,
   WriteResponse,
 } from "./byte-stream-messages.ts";
 import { claimedClientOf } from "./claimed-client.ts";
-import { asBuffer } from "./proto-definitions.ts";
 import { bindService } from "./proto-services.ts";
 import { RequestReader } from "./request-reader.ts";
 import { type BlobName, type UploadName, formatUploadName, parseBlobName, parseUploadName } from "./resource-name.ts";
@@ -73,35 +71,15 @@ export class ByteStreamService {
     this.#writeIdleMsMax = options.writeIdleMsMax ?? 60_000;
   }
 
-  /**
-   * A reader that takes nothing holds an open entry and two chunks here; to end it is up to the transport, which alone
-   * sees that the client does not read.
-   */
-  async *read(request: ReadRequest, call: CallContext): AsyncGenerator<ReadResponse> {
+  read(request: ReadRequest, call: CallContext): BlobResponses {
     checkHeader(request.resource_name, call);
     const name = parseBlobName(request.resource_name);
     const encoding = encodingOf(name);
     const own = this.#ofInstance(name.instanceName);
-    const content = await own.#blobs.get(name.digest, readRange(request, name.digest, encoding), encoding);
-    if (content === undefined) {
-      throw new CacheError("not_found", `blob ${digestToString(name.digest)} is not in the cache`);
-    }
-    if (encoding === "zstd" && content.encoding === "identity") {
-      for await (const chunk of encodeZstd(content)) yield* this.#responses(chunk);
-    } else if (content.lend === undefined) {
-      for await (const chunk of content) yield* this.#responses(asBuffer(chunk));
-    } else {
-      for await (const { bytes, giveBack } of content.lend()) yield* this.#responses(asBuffer(bytes), giveBack);
-    }
-  }
-
-  /** @param giveBack goes with the last one. */
-  *#responses(data: Buffer, giveBack?: () => void): Generator<ReadResponse> {
-    for (let offset = 0; offset < data.length; offset += this.#readChunkBytesMax) {
-      const end = offset + this.#readChunkBytesMax;
-      if (end < data.length || giveBack === undefined) yield { data: data.subarray(offset, end) };
-      else yield { data: data.subarray(offset, end), giveBack };
-    }
+    const getting = own.#blobs.get(name.digest, readRange(request, name.digest, encoding), encoding);
+    const found = (content: BlobContent | undefined): BlobContent => foundBlob(content, name.digest);
+    const content = getting instanceof Promise ? getting.then(found) : found(getting);
+    return new BlobResponses(content, encoding, this.#readChunkBytesMax);
   }
 
   async write(messages: RequestStream<WriteRequest>, call: CallContext): Promise<WriteResponse> {
@@ -237,6 +215,12 @@ export class ByteStreamService {
       `resource_name: expected a blob of at most ${this.#blobBytesMax} bytes, got ${sizeBytes}`,
     );
   }
+}
+
+/** @throws {CacheError} not_found where there is none. */
+function foundBlob(content: BlobContent | undefined, digest: Digest): BlobContent {
+  if (content === undefined) throw new CacheError("not_found", `blob ${digestToString(digest)} is not in the cache`);
+  return content;
 }
 
 function isOutOfRoom(error: unknown): boolean {

@@ -4,7 +4,7 @@ import type { ReadRequest } from "./byte-stream-messages.ts";
 import { GRPC_STATUS } from "./grpc-status.ts";
 import type { BatchReadBlobsRequest, BatchReadBlobsResponse, FindMissingBlobsResponse } from "./messages.ts";
 import type { FindMissingBlobsRequest } from "./proto-find-missing-codec.ts";
-import type { BoundMethod, CallContext } from "./transport/handler.ts";
+import type { BoundMethod, CallContext, ResponseSource } from "./transport/handler.ts";
 
 /** Look-ups that are counted by who asked. */
 export type ClientLookupKind = "ac" | "cas" | "find_missing";
@@ -104,48 +104,69 @@ function countedMethod(method: BoundMethod, rule: Rule, meter: ClientMeter): Bou
     };
   }
   if (method.kind !== "serverStream") return method;
-  const { handler } = method;
+  const { handler, definition } = method;
   return {
     ...method,
-    handler: (request: unknown, call: CallContext) =>
-      new CountedStream(handler(request, call), {
-        begun: () => answered(countFor(request, call), request as never, undefined as never),
-        failed: (error) => failed(countFor(request, call), error),
-      }),
+    handler(request: unknown, call: CallContext) {
+      const count = countFor(request, call);
+      let responses;
+      try {
+        responses = handler(request, call);
+      } catch (error) {
+        failed(count, error);
+        throw error;
+      }
+      if (Symbol.asyncIterator in responses) throw new TypeError(`${definition.path}: only sources are counted`);
+      return new CountedResponses(responses, {
+        begun: () => answered(count, request as never, undefined as never),
+        failed: (error) => failed(count, error),
+      });
+    },
   };
 }
 
 /** Told of how the first response comes about; the others pass. */
-class CountedStream implements AsyncIterable<unknown> {
-  readonly #responses: AsyncIterable<unknown>;
+class CountedResponses implements ResponseSource<unknown> {
+  readonly #responses: ResponseSource<unknown>;
   readonly #told: { readonly begun: () => void; readonly failed: (error: unknown) => void };
+  #isBegun = false;
 
-  constructor(responses: AsyncIterable<unknown>, told: { begun: () => void; failed: (error: unknown) => void }) {
+  constructor(responses: ResponseSource<unknown>, told: { begun: () => void; failed: (error: unknown) => void }) {
     this.#responses = responses;
     this.#told = told;
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<unknown> {
-    const iterator = this.#responses[Symbol.asyncIterator]();
-    let isFirst = true;
-    const first = async (): Promise<IteratorResult<unknown>> => {
-      try {
-        const result = await iterator.next();
-        this.#told.begun();
-        return result;
-      } catch (error) {
-        this.#told.failed(error);
-        throw error;
-      }
-    };
-    return {
-      next() {
-        if (!isFirst) return iterator.next();
-        isFirst = false;
-        return first();
-      },
-      return: async () => (await iterator.return?.()) ?? { done: true, value: undefined },
-    };
+  take(): unknown {
+    const response = this.#responses.take();
+    if (response !== undefined) this.#begin();
+    return response;
+  }
+
+  more(): Promise<boolean> | false {
+    const more = this.#responses.more();
+    if (more === false) this.#begin();
+    return more === false || this.#isBegun ? more : this.#first(more);
+  }
+
+  close(): void {
+    this.#responses.close();
+  }
+
+  async #first(coming: Promise<boolean>): Promise<boolean> {
+    try {
+      const isThere = await coming;
+      this.#begin();
+      return isThere;
+    } catch (error) {
+      this.#told.failed(error);
+      throw error;
+    }
+  }
+
+  #begin(): void {
+    if (this.#isBegun) return;
+    this.#isBegun = true;
+    this.#told.begun();
   }
 }
 

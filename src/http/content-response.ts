@@ -54,9 +54,12 @@ async function writePieces(response: ServerResponse, content: EntryContent): Pro
   if (content.lend === undefined) {
     for await (const bytes of content) if (!write(response, bytes)) await untilDrained(response);
   } else {
-    for await (const { bytes, giveBack } of content.lend()) {
-      if (!write(response, bytes, giveBack)) await untilDrained(response);
-    }
+    const pieces = content.lend();
+    do {
+      for (let piece = pieces.take(); piece !== undefined; piece = pieces.take()) {
+        if (!write(response, piece.bytes, piece.giveBack)) await untilDrained(response);
+      }
+    } while (await pieces.more());
   }
 }
 

@@ -102,7 +102,7 @@ export abstract class ShardedEntryStore implements EntryStore {
     const found = this.lookUp(key);
     if (found === undefined) return undefined;
     const payload = this.parts.hotRecords.get(this.shardIndexOf(key), found) ?? this.readPromptly(key, found);
-    if (payload === undefined) return this.open(key, range, accept);
+    if (payload === undefined) return this.tryOpen(key, found, range, accept) ?? this.open(key, range, accept);
     const length = rangeLength(found.sizeBytes, range);
     this.touch(key, found);
     return contentInMemory(found, payload, { offset: range.offset, limit: length }, accept);
@@ -126,6 +126,20 @@ export abstract class ShardedEntryStore implements EntryStore {
     }
     hotRecords.add(this.shardIndexOf(key), found, payload);
     return payload;
+  }
+
+  /** A larger value that is known to be good, in a segment that is open. */
+  private tryOpen(key: EntryKey, found: FoundEntry, range: ByteRange, accept: Encoding): EntryContent | undefined {
+    const { readers, hotRecords } = this.parts;
+    if (!found.verified || found.storedBytes <= hotRecords.payloadBytesMax) return undefined;
+    const length = rangeLength(found.sizeBytes, range);
+    const pinned = readers.pinOpen(found.segmentId);
+    if (pinned === undefined) return undefined;
+    this.touch(key, found);
+    const { index } = this.shardOf(key);
+    if (found.encoding === ENCODINGS.identity) return this.contentOf(key, index, found, pinned, range.offset, length);
+    const stored = this.contentOf(key, index, found, pinned, 0, found.storedBytes);
+    return contentFor(stored, { offset: range.offset, limit: length }, accept);
   }
 
   private async open(key: EntryKey, range: ByteRange, accept: Encoding): Promise<EntryContent | undefined> {

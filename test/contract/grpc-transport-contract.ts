@@ -10,6 +10,7 @@ import {
 } from "./grpc-transport-harness.ts";
 import { describeLending } from "./grpc-transport-lending-contract.ts";
 import { textMethods } from "./grpc-transport-methods.ts";
+import { describeSources } from "./grpc-transport-source-contract.ts";
 
 /** What every transport has to do, whatever it is built on. */
 export function describeGrpcTransport(name: string, factory: TransportFactory, ofAll: HarnessOptions = {}): void {
@@ -21,5 +22,6 @@ export function describeGrpcTransport(name: string, factory: TransportFactory, o
   describeCalls(name, start);
   describeFlow(name, start);
   describeFailures(name, start);
+  describeSources(name, start);
   describeLending(name, factory, ofAll);
 }

@@ -4,7 +4,15 @@ import { status } from "@grpc/grpc-js";
 import { describe, expect, test, vi } from "vitest";
 import type { CacheError } from "../../src/cache/cache-error.ts";
 import { KIB_64, WAIT, type StartTransport } from "./grpc-transport-harness.ts";
-import { clientStream, collect, failure, path, serverStream, unary } from "./grpc-transport-methods.ts";
+import {
+  clientStream,
+  collect,
+  failure,
+  path,
+  pausedAfterFirst,
+  serverStream,
+  unary,
+} from "./grpc-transport-methods.ts";
 import { callFrame, beginHttp2, messageFrame, resetFrame } from "./raw-http2.ts";
 
 /** Back-pressure both ways, and calls that the client ends. */
@@ -213,11 +221,4 @@ export function describeFlow(name: string, start: StartTransport): void {
       expect(["deadline_exceeded", "cancelled"]).toContain(((await reason.promise) as CacheError).code);
     });
   });
-}
-
-/** A grpc-js client holds the server back only once it has begun to read. */
-async function pausedAfterFirst(stream: ReturnType<typeof serverStream>): Promise<typeof stream> {
-  stream.on("error", () => {});
-  await once(stream, "data");
-  return stream.pause();
 }

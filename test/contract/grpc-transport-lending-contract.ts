@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Client, ClientReadableStream } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import type { BoundMethod } from "../../src/grpc/transport/handler.ts";
+import type { BoundMethod, ResponseSource } from "../../src/grpc/transport/handler.ts";
 import { type HarnessOptions, type TransportFactory, TransportHarness, WAIT } from "./grpc-transport-harness.ts";
 
 interface LentResponse {
@@ -15,20 +15,41 @@ const GIVEN_BACK = 0xff;
 
 const unchanged = (bytes: Buffer): Buffer => bytes;
 
-/** Asked for a size, streams pieces of it that are spoiled the moment they are given back. */
-function lender(): { method: BoundMethod; counts: { lent: number; givenBack: number } } {
+/**
+ * Asked for a size, gives pieces of it that are spoiled the moment they are given back.
+ * @param isSource whether the transport takes them, where every other has to be waited for; else they are iterated.
+ */
+function lender(isSource: boolean): { method: BoundMethod; counts: { lent: number; givenBack: number } } {
   const counts = { lent: 0, givenBack: 0 };
-  async function* handler(request: unknown): AsyncGenerator<LentResponse> {
-    for (let number = 0; number < PIECES; number++) {
-      const bytes = Buffer.alloc((request as Buffer).readUInt32BE(0), number);
-      counts.lent++;
-      const giveBack = (): void => {
-        bytes.fill(GIVEN_BACK);
-        counts.givenBack++;
-      };
-      yield { bytes, giveBack };
-    }
+  const lend = (request: unknown, number: number): LentResponse => {
+    const bytes = Buffer.alloc((request as Buffer).readUInt32BE(0), number);
+    counts.lent++;
+    const giveBack = (): void => {
+      bytes.fill(GIVEN_BACK);
+      counts.givenBack++;
+    };
+    return { bytes, giveBack };
+  };
+  async function* iterate(request: unknown): AsyncGenerator<LentResponse> {
+    for (let number = 0; number < PIECES; number++) yield lend(request, number);
   }
+  const source = (request: unknown): ResponseSource<LentResponse> => {
+    let number = 0;
+    let isHere = true;
+    return {
+      take: () => {
+        if (!isHere || number === PIECES) return undefined;
+        isHere = number % 2 === 1;
+        return lend(request, number++);
+      },
+      more: async () => {
+        isHere = true;
+        return number < PIECES;
+      },
+      close: () => {},
+    };
+  };
+  const handler = isSource ? source : iterate;
   const definition = {
     path: PATH,
     decodeRequest: (bytes: Buffer) => Buffer.from(bytes),
@@ -57,7 +78,7 @@ async function checkAll(stream: ClientReadableStream<Buffer>, pieceBytes: number
 
 /** Responses in memory that is used again. */
 export function describeLending(name: string, factory: TransportFactory, options: HarnessOptions): void {
-  describe(`${name}: responses that are lent`, () => {
+  describe.each([true, false])(`${name}: responses that are lent, taken (%s) or iterated`, (isSource) => {
     let harness: TransportHarness | undefined;
     afterEach(async () => {
       await harness?.[Symbol.asyncDispose]();
@@ -66,7 +87,7 @@ export function describeLending(name: string, factory: TransportFactory, options
     test.each([1, 100, 2049, 70_000, 300_000])(
       "of %i bytes are given back, and not before they are sent",
       async (bytes) => {
-        const { method, counts } = lender();
+        const { method, counts } = lender(isSource);
         harness = await TransportHarness.start(factory, [method], options);
         const [one, other] = [harness.client(), harness.client()];
         await Promise.all([one, one, other, other].map((client) => checkAll(ask(client, bytes), bytes)));
@@ -75,7 +96,7 @@ export function describeLending(name: string, factory: TransportFactory, options
     );
 
     test("stay as they are while the client does not read", async () => {
-      const { method } = lender();
+      const { method } = lender(isSource);
       harness = await TransportHarness.start(factory, [method], options);
       const client = harness.client();
       const paused = ask(client, 70_000);
@@ -87,7 +108,7 @@ export function describeLending(name: string, factory: TransportFactory, options
     });
 
     test("of calls that are cancelled spoil nothing of the others", async () => {
-      const { method, counts } = lender();
+      const { method, counts } = lender(isSource);
       harness = await TransportHarness.start(factory, [method], options);
       const client = harness.client();
       for (let round = 0; round < 5; round++) {

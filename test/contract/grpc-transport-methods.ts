@@ -2,6 +2,7 @@
  * Methods to try a transport with, and calls of them. Their messages are UTF-8 texts, so that nothing but the transport
  * is under test; the text "undecodable" cannot be decoded.
  */
+import { once } from "node:events";
 import {
   type Client,
   type ClientDuplexStream,
@@ -131,4 +132,11 @@ export async function failure(promise: Promise<unknown>): Promise<ServiceError> 
     return error as ServiceError;
   }
   throw new Error("expected a failure, got a success");
+}
+
+/** A grpc-js client holds the server back only once it has begun to read. */
+export async function pausedAfterFirst(stream: ReturnType<typeof serverStream>): Promise<typeof stream> {
+  stream.on("error", () => {});
+  await once(stream, "data");
+  return stream.pause();
 }

@@ -1,8 +1,9 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { expectCode, expectSameBytes } from "../contract/entry-store-contract.ts";
 import { ByteStreamFixture, blobNameOf } from "../support/byte-stream-fixture.ts";
 import { callContext } from "../support/call-context.ts";
 import { EDGE_SIZES, contentOf, randomContent } from "../support/cas-content.ts";
+import { responsesOf } from "../support/response-source.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 
@@ -24,7 +25,7 @@ describe("ByteStream.Read", () => {
     await fixture.blobs.put(content.digest, content.bytes);
     const sizes: number[] = [];
     const request = { resource_name: blobNameOf(content), read_offset: 0, read_limit: 0 };
-    for await (const { data } of fixture.service.read(request, callContext())) sizes.push(data.length);
+    for await (const { data } of responsesOf(fixture.service.read(request, callContext()))) sizes.push(data.length);
     expect(sizes).toEqual([1000, 1000, 500, 1000, 1000, 500, 1000]);
   });
 
@@ -77,7 +78,7 @@ describe("ByteStream.Read", () => {
     await expectCode("invalid_argument", () => fixture.read(`compressed-blobs/deflate/${name.slice(6)}`));
     const call = callContext({ headers: { "build.bazel.remote.execution.v2.resource-name": "other" } });
     const request = { resource_name: name, read_offset: 0, read_limit: 0 };
-    await expectCode("invalid_argument", () => fixture.service.read(request, call).next());
+    await expectCode("invalid_argument", async () => fixture.service.read(request, call));
   });
 
   test("a reader that leaves closes the entry", async () => {
@@ -86,9 +87,27 @@ describe("ByteStream.Read", () => {
     await fixture.blobs.put(content.digest, content.bytes);
     const request = { resource_name: blobNameOf(content), read_offset: 0, read_limit: 0 };
     const reading = fixture.service.read(request, callContext());
-    await reading.next();
+    while (reading.take() === undefined) await reading.more();
     expect(fixture.entries.openContents).toBe(1);
-    await reading.return(undefined);
+    reading.close();
+    reading.close();
+    expect(fixture.entries.openContents).toBe(0);
+  });
+
+  test("a reader that leaves before the entry is open leaves nothing open", async () => {
+    const fixture = new ByteStreamFixture();
+    const content = randomContent(random, 1000);
+    await fixture.blobs.put(content.digest, content.bytes);
+    const get = fixture.blobs.get.bind(fixture.blobs);
+    const opening = Promise.withResolvers<void>();
+    vi.spyOn(fixture.blobs, "get").mockImplementation((digest) => opening.promise.then(() => get(digest)));
+    const request = { resource_name: blobNameOf(content), read_offset: 0, read_limit: 0 };
+    const reading = fixture.service.read(request, callContext());
+    expect(reading.take()).toBeUndefined();
+    const more = reading.more();
+    reading.close();
+    opening.resolve();
+    await more;
     expect(fixture.entries.openContents).toBe(0);
   });
 });

@@ -8,6 +8,7 @@ import { ByteStreamFixture, writeRequest, writeRequests } from "../support/byte-
 import { callContext } from "../support/call-context.ts";
 import { type CasContent, contentOf, EDGE_SIZES, randomContent } from "../support/cas-content.ts";
 import { testSeed } from "../support/seed.ts";
+import { responsesOf } from "../support/response-source.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { textContent } from "../support/zstd-data.ts";
 
@@ -163,10 +164,8 @@ describe("ByteStream.Read of a compressed name", () => {
     const fixture = new ByteStreamFixture();
     const content = randomContent(random, 3_000_000);
     await fixture.blobs.put(content.digest, content.bytes);
-    for await (const { data } of fixture.service.read(
-      { resource_name: compressedName(content), read_offset: 0, read_limit: 0 },
-      callContext(),
-    )) {
+    const request = { resource_name: compressedName(content), read_offset: 0, read_limit: 0 };
+    for await (const { data } of responsesOf(fixture.service.read(request, callContext()))) {
       expect(data.length).toBeGreaterThan(0);
       break;
     }

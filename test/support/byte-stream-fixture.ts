@@ -8,6 +8,7 @@ import { type CasContent, collect } from "./cas-content.ts";
 import { ManualTimers } from "./manual-timers.ts";
 import { MemoryEntryStore, type MemoryEntryStoreOptions } from "./memory-entry-store.ts";
 import { RequestStream } from "./request-stream.ts";
+import { responsesOf } from "./response-source.ts";
 
 export interface ByteStreamFixtureOptions {
   readonly service?: Partial<ByteStreamOptions>;
@@ -71,7 +72,7 @@ export class ByteStreamFixture {
   async read(name: string, offset = 0, limit = 0): Promise<Buffer> {
     const request = { resource_name: name, read_offset: offset, read_limit: limit };
     const chunks: Uint8Array[] = [];
-    for await (const { data } of this.service.read(request, callContext())) chunks.push(data);
+    for await (const { data } of responsesOf(this.service.read(request, callContext()))) chunks.push(data);
     return Buffer.concat(chunks);
   }
 

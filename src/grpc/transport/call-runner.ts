@@ -1,5 +1,9 @@
 import { CacheError } from "../../cache/cache-error.ts";
-import type { BoundMethod, CallContext, MethodDefinition, RequestStream } from "./handler.ts";
+import { nextTurn } from "../../cache/turns.ts";
+import type { BoundMethod, CallContext, MethodDefinition, RequestStream, ResponseSource } from "./handler.ts";
+
+/** Sent for one call before others get a turn, where client and socket take all that there is. */
+const RESPONSES_PER_TURN = 4;
 
 export type EncodedResponse = Buffer | readonly Buffer[];
 
@@ -37,40 +41,54 @@ export interface CallWire {
  * @throws whatever the handler throws, or a `CacheError` for requests that are undecodable or too few or too many.
  */
 export function runCall(method: BoundMethod, wire: CallWire, call: CallContext): Promise<void> | undefined {
-  if (method.kind !== "unary") return runStreamingCall(method, wire, call);
-  const { definition, handler } = method;
+  switch (method.kind) {
+    case "unary":
+      return runUnary(method, wire, call);
+    case "serverStream":
+      return runServerStream(method, wire, call);
+    case "clientStream":
+      return runClientStream(method, wire, call);
+    case "duplex":
+      return sendAll(method.handler(new Requests(wire), call), method.definition, wire);
+  }
+}
+
+function runUnary(
+  { definition, handler }: Extract<BoundMethod, { kind: "unary" }>,
+  wire: CallWire,
+  call: CallContext,
+): Promise<void> | undefined {
   const request = onlyRequest(wire);
   const handling = request instanceof Promise ? request.then((only) => handler(only, call)) : handler(request, call);
   if (!(handling instanceof Promise)) return wire.send(encodeWith(definition, handling));
   return handling.then((response) => wire.send(encodeWith(definition, response)));
 }
 
+function runServerStream(
+  { definition, handler }: Extract<BoundMethod, { kind: "serverStream" }>,
+  wire: CallWire,
+  call: CallContext,
+): Promise<void> | undefined {
+  const respond = (request: unknown): Promise<void> | undefined => {
+    const responses = handler(request, call);
+    return Symbol.asyncIterator in responses
+      ? sendAll(responses, definition, wire)
+      : sendFrom(responses, definition, wire);
+  };
+  const request = onlyRequest(wire);
+  return request instanceof Promise ? request.then(respond) : respond(request);
+}
+
 function encodeWith(definition: MethodDefinition<unknown, unknown>, response: unknown): EncodedResponse {
   return definition.encodeResponsePieces?.(response) ?? definition.encodeResponse(response);
 }
 
-async function runStreamingCall(
-  method: Exclude<BoundMethod, { kind: "unary" }>,
+async function runClientStream(
+  { definition, handler }: Extract<BoundMethod, { kind: "clientStream" }>,
   wire: CallWire,
   call: CallContext,
 ): Promise<void> {
-  const { definition } = method;
-  switch (method.kind) {
-    case "serverStream": {
-      const request = await onlyRequest(wire);
-      await sendAll(method.handler(request, call), definition, wire);
-      return;
-    }
-    case "clientStream": {
-      const requests = new Requests(wire);
-      await wire.send(encodeWith(definition, await method.handler(requests, call)));
-      return;
-    }
-    case "duplex": {
-      const requests = new Requests(wire);
-      await sendAll(method.handler(requests, call), definition, wire);
-    }
-  }
+  await wire.send(encodeWith(definition, await handler(new Requests(wire), call)));
 }
 
 /** Where it is here already, as it mostly is, no promise is made. */
@@ -157,4 +175,56 @@ async function sendAll(
     wire.onAbort = undefined;
     await returned;
   }
+}
+
+function sendFrom(
+  source: ResponseSource<unknown>,
+  definition: MethodDefinition<unknown, unknown>,
+  wire: CallWire,
+): Promise<void> | undefined {
+  let waiting: Promise<boolean | void> | false = false;
+  try {
+    waiting = sendReady(source, definition, wire);
+  } finally {
+    if (waiting === false) source.close();
+  }
+  return waiting === false ? undefined : sendRest(source, definition, wire, waiting);
+}
+
+/** @param first what has to be waited for before there is more to send. */
+async function sendRest(
+  source: ResponseSource<unknown>,
+  definition: MethodDefinition<unknown, unknown>,
+  wire: CallWire,
+  first: Promise<boolean | void>,
+): Promise<void> {
+  wire.onAbort = () => source.close();
+  try {
+    let waiting: Promise<boolean | void> | false = first;
+    while (waiting !== false && (await waiting) !== false) {
+      wire.throwIfAborted();
+      waiting = sendReady(source, definition, wire);
+    }
+  } finally {
+    wire.onAbort = undefined;
+    source.close();
+  }
+}
+
+/**
+ * Sends what is here as far as there is room.
+ * @returns what has to be waited for before it can go on; false, or what resolves to false, where that was all.
+ */
+function sendReady(
+  source: ResponseSource<unknown>,
+  definition: MethodDefinition<unknown, unknown>,
+  wire: CallWire,
+): Promise<boolean | void> | false {
+  for (let sent = 0; sent < RESPONSES_PER_TURN; sent++) {
+    const response = source.take();
+    if (response === undefined) return source.more();
+    const room = wire.send(encodeWith(definition, response), definition.lentBy?.(response));
+    if (room !== undefined) return room;
+  }
+  return nextTurn();
 }

@@ -19,8 +19,24 @@ export interface CallContext {
 
 /** No promise where nothing has to be waited for: then the answer leaves at once. */
 export type UnaryHandler<Request, Response> = (request: Request, call: CallContext) => Promise<Response> | Response;
-/** The transport honours back-pressure between yields and calls `return()` when the client goes away. */
-export type ServerStreamHandler<Request, Response> = (request: Request, call: CallContext) => AsyncIterable<Response>;
+/** Responses that the transport takes one by one. Those that are here cost no promise. */
+export interface ResponseSource<Response> {
+  /** The next response where it is here; undefined where it has to be waited for, and where that was all. */
+  take(): Response | undefined;
+  /** Waits until {@link take} has a response (true) or there will be none (false). */
+  more(): Promise<boolean> | false;
+  /** Nothing more is taken. May be called while `more` is pending, and more than once. */
+  close(): void;
+}
+
+/**
+ * The transport honours back-pressure between yields and calls `return()` when the client goes away; of a
+ * {@link ResponseSource}, it takes no more than there is room for, and closes it in any case.
+ */
+export type ServerStreamHandler<Request, Response> = (
+  request: Request,
+  call: CallContext,
+) => AsyncIterable<Response> | ResponseSource<Response>;
 /** The requests of a client stream, as they come. */
 export interface RequestStream<Request> extends AsyncIterable<Request> {
   /**

@@ -1,6 +1,6 @@
 import { CacheError } from "../../cache/cache-error.ts";
 import { type Encoding, encodingNumbered } from "../../cache/encoding.ts";
-import type { EntryContent } from "../../cache/entry-store.ts";
+import type { EntryContent, LentPieces } from "../../cache/entry-store.ts";
 import { type FileSystem, readFullyAsync } from "../file-system.ts";
 import type { EntryLocation } from "../index/index-layout.ts";
 import { type ChunkBuffers, type LentChunk, ownPiece } from "./chunk-buffers.ts";
@@ -36,16 +36,25 @@ export interface RecordContentOptions {
  * A record's payload, read chunk by chunk from its segment. Until the record is known to be good, each chunk is
  * checked before any of its bytes is given out (I6).
  */
-export class RecordContent implements EntryContent {
+export class RecordContent implements EntryContent, LentPieces {
   private readonly options: RecordContentOptions;
   private trailer: Buffer | undefined;
   private chunksHeld = 0;
+  /** Where in the payload the next piece begins. */
+  private at: number;
+  private readonly end: number;
+  /** The chunk with that byte, where it was read already. */
   private ahead: LentChunk | undefined;
+  /** Until then it is being read. */
+  private fetching: Promise<true> | undefined;
+  private isLending = false;
   private reading = false;
   private closed = false;
 
   constructor(options: RecordContentOptions) {
     this.options = options;
+    this.at = options.offset;
+    this.end = options.offset + options.length;
   }
 
   /** Of the payload, which is what it gives. */
@@ -76,40 +85,34 @@ export class RecordContent implements EntryContent {
     this.trailer = trailer;
     if (this.options.length === 0) return true;
     const chunkIndex = Math.floor(this.options.offset / CHUNK_BYTES);
-    this.ahead = await this.readChunk(chunkIndex, (bytes) => ownPiece(Buffer.allocUnsafe(bytes))).catch(
-      () => undefined,
-    );
+    this.ahead = await this.readChunk(chunkIndex).catch(() => undefined);
     return this.ahead !== undefined;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
-    for await (const { bytes } of this.pieces((sizeBytes) => ownPiece(Buffer.allocUnsafe(sizeBytes)))) yield bytes;
-  }
-
-  lend(): AsyncGenerator<LentChunk> {
-    const { chunkBuffers } = this.options;
-    return this.pieces((sizeBytes) => chunkBuffers.take(sizeBytes));
-  }
-
-  /** While a chunk is given out the next one is read, where that takes time: two are held at the most. */
-  private async *pieces(take: (sizeBytes: number) => LentChunk): AsyncGenerator<LentChunk> {
-    const end = this.options.offset + this.options.length;
     try {
-      let reading: Promise<LentChunk> | undefined;
-      for (let at = this.options.offset; at < end;) {
-        const { bytes, giveBack } = await (reading ?? this.chunkAt(at, take));
-        const chunkStart = at - (at % CHUNK_BYTES);
-        const to = Math.min(bytes.length, end - chunkStart);
-        const from = at - chunkStart;
-        at = chunkStart + to;
-        reading = at < end && !this.isPrompt ? this.chunkAt(at, take) : undefined;
-        // What becomes of it is told when it is asked for, and nobody may ask any more.
-        reading?.catch(() => {});
-        yield { bytes: from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), giveBack };
-      }
+      do {
+        for (let piece = this.take(); piece !== undefined; piece = this.take()) yield piece.bytes;
+      } while (await this.more());
     } finally {
       this.close();
     }
+  }
+
+  lend(): this {
+    this.isLending = true;
+    return this;
+  }
+
+  /** While a chunk is given out the next one is read, where that takes time: two are held at the most. */
+  take(): LentChunk | undefined {
+    if (this.at < this.end) return this.takeNext();
+    this.close();
+    return undefined;
+  }
+
+  more(): Promise<boolean> | false {
+    return this.at < this.end && this.fetch();
   }
 
   async bytes(): Promise<Buffer> {
@@ -124,38 +127,73 @@ export class RecordContent implements EntryContent {
     if (!this.reading) this.options.pinned.unpin();
   }
 
-  /** The chunk with the byte at `at`, which the check may have read already. */
-  private async chunkAt(at: number, take: (sizeBytes: number) => LentChunk): Promise<LentChunk> {
+  private takeNext(): LentChunk | undefined {
     if (this.closed) throw closedMeanwhile();
-    const { ahead } = this;
+    const chunk = this.ahead ?? this.tryRead();
+    if (chunk === undefined) return undefined;
     this.ahead = undefined;
-    return ahead ?? (await this.readChunk(Math.floor(at / CHUNK_BYTES), take));
+    const { bytes, giveBack } = chunk;
+    const chunkStart = this.at - (this.at % CHUNK_BYTES);
+    const to = Math.min(bytes.length, this.end - chunkStart);
+    const from = this.at - chunkStart;
+    this.at = chunkStart + to;
+    if (this.at === this.end) this.close();
+    // What becomes of it is told when it is asked for, and nobody may ask any more.
+    else if (!this.isPrompt) this.fetch().catch(() => {});
+    return from === 0 && to === bytes.length ? chunk : { bytes: bytes.subarray(from, to), giveBack };
   }
 
-  private async readChunk(chunkIndex: number, take: (sizeBytes: number) => LentChunk): Promise<LentChunk> {
-    const { fileSystem, pinned, location, verified } = this.options;
-    const start = chunkIndex * CHUNK_BYTES;
-    const taken = take(Math.min(CHUNK_BYTES, location.storedBytes - start));
-    const chunk = taken.bytes;
-    const at = location.offset + RECORD_HEADER_BYTES + start;
-    let read: number;
-    if (this.isPrompt) {
-      read = this.readPromptly(chunk, at);
-    } else {
-      this.reading = true;
-      read = await readFullyAsync(fileSystem, pinned.fd, chunk, at).catch(() => -1);
-      this.reading = false;
-      if (this.closed) {
-        pinned.unpin();
-        throw closedMeanwhile();
-      }
+  /** Reads the next chunk where that can be done at once. */
+  private tryRead(): LentChunk | undefined {
+    if (!this.isPrompt || this.fetching !== undefined) return undefined;
+    const chunkIndex = Math.floor(this.at / CHUNK_BYTES);
+    const chunk = this.memoryOf(chunkIndex);
+    return this.checked(chunk, chunkIndex, this.readPromptly(chunk.bytes, this.positionOf(chunkIndex)));
+  }
+
+  /** Reads the next chunk ahead of being asked for it. */
+  private fetch(): Promise<true> {
+    if (this.closed) return Promise.reject(closedMeanwhile());
+    this.fetching ??= this.readChunk(Math.floor(this.at / CHUNK_BYTES)).then((chunk) => {
+      this.ahead = chunk;
+      this.fetching = undefined;
+      return true;
+    });
+    return this.fetching;
+  }
+
+  private async readChunk(chunkIndex: number): Promise<LentChunk> {
+    const { fileSystem, pinned } = this.options;
+    const chunk = this.memoryOf(chunkIndex);
+    this.reading = true;
+    const read = await readFullyAsync(fileSystem, pinned.fd, chunk.bytes, this.positionOf(chunkIndex)).catch(() => -1);
+    this.reading = false;
+    if (this.closed) {
+      pinned.unpin();
+      throw closedMeanwhile();
     }
-    if (read < chunk.length) throw this.corrupt();
-    if (verified) return taken;
-    if (this.trailer === undefined || !chunkHolds(chunk, this.trailer, chunkIndex)) throw this.corrupt();
+    return this.checked(chunk, chunkIndex, read);
+  }
+
+  private memoryOf(chunkIndex: number): LentChunk {
+    const { chunkBuffers, location } = this.options;
+    const bytes = Math.min(CHUNK_BYTES, location.storedBytes - chunkIndex * CHUNK_BYTES);
+    return this.isLending ? chunkBuffers.take(bytes) : ownPiece(Buffer.allocUnsafe(bytes));
+  }
+
+  private positionOf(chunkIndex: number): number {
+    return this.options.location.offset + RECORD_HEADER_BYTES + chunkIndex * CHUNK_BYTES;
+  }
+
+  /** @param readBytes that were read of it; -1 where reading failed. @returns the chunk. */
+  private checked(chunk: LentChunk, chunkIndex: number, readBytes: number): LentChunk {
+    const { location, verified, onVerified } = this.options;
+    if (readBytes < chunk.bytes.length) throw this.corrupt();
+    if (verified) return chunk;
+    if (this.trailer === undefined || !chunkHolds(chunk.bytes, this.trailer, chunkIndex)) throw this.corrupt();
     this.chunksHeld += 1;
-    if (this.chunksHeld === chunkCount(location.storedBytes)) this.options.onVerified();
-    return taken;
+    if (this.chunksHeld === chunkCount(location.storedBytes)) onVerified();
+    return chunk;
   }
 
   /** What was written or checked since the start is expected in the page cache. */

@@ -106,11 +106,14 @@ describe("RecordContent", () => {
         const lender = await open(range, verified);
         expect(verified || (await lender.check(keyBytes(value.key.words)))).toBe(true);
         const lent: Buffer[] = [];
-        for await (const { bytes, giveBack } of lender.lend()) {
-          lent.push(Buffer.from(bytes));
-          bytes.fill(0);
-          giveBack();
-        }
+        const pieces = lender.lend();
+        do {
+          for (let piece = pieces.take(); piece !== undefined; piece = pieces.take()) {
+            lent.push(Buffer.from(piece.bytes));
+            piece.bytes.fill(0);
+            piece.giveBack();
+          }
+        } while (await pieces.more());
         expect(Buffer.concat(lent).equals(expected)).toBe(true);
         const atOnce = await open(range, verified);
         expect(verified || (await atOnce.check(keyBytes(value.key.words)))).toBe(true);

@@ -47,7 +47,7 @@ export const CONNECTION_DEFAULTS: ConnectionOptions = {
   connectionWindowBytes: MIB,
   connectionWindowBytesMax: 32 * MIB,
   windowBudget: undefined,
-  socketBacklogBytesMax: 512 * KIB,
+  socketBacklogBytesMax: MIB,
   queuedBytesMax: 64 * MIB,
   controlBacklogBytesMax: MIB,
   sendStallTimeoutMs: 60_000,

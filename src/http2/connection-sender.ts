@@ -14,8 +14,11 @@ import type { Http2Stream } from "./http2-stream.ts";
 import { OutputBuffer } from "./output-buffer.ts";
 import type { PeerSettings } from "./settings.ts";
 
-/** Output of one turn of the event loop leaves together, but no later than when it has come to so much. */
-const FLUSH_BYTES = 256 * 1024;
+/**
+ * Output of one turn of the event loop leaves together, but no later than when it has come to so much. Each write wakes
+ * the client, and may have it read little: fewer, larger ones cost both ends less.
+ */
+const FLUSH_BYTES = 512 * 1024;
 /** One stream's share before the next gets its turn. */
 const TURN_BYTES = 64 * 1024;
 const WORD_BYTES = 4;
@@ -23,8 +26,8 @@ const WORD_BYTES = 4;
 export interface SenderEvents {
   /** END_STREAM of this stream has been written. */
   onStreamEnded(stream: Http2Stream): void;
-  /** DATA frames were written: so many, an honest client's WINDOW_UPDATEs follow. */
-  onDataSent(): void;
+  /** So many DATA frames were written: an honest client's WINDOW_UPDATEs follow. */
+  onDataSent(frames: number): void;
   /** The socket takes nothing and too much waits for it (true), or it has taken it (false). */
   onBlocked(blocked: boolean): void;
   /** The socket has taken nothing for the stated time. */
@@ -181,12 +184,12 @@ export class ConnectionSender {
     for (const piece of pieces) socket.write(piece);
     socket.write(last, afterTaken);
     if (pieces.length > 0) socket.uncork();
-    if (socket.writableNeedDrain) return this.#onSocketFull();
-    // Over TLS, and where the system's buffers are full, they are taken later.
-    if (socket.writableLength > 0) return;
-    // The system has copied all of it, as it mostly has.
-    this.#output.reuseSlab();
-    afterTaken?.();
+    if (socket.writableLength === 0) {
+      // The system has copied all of it, as it mostly has.
+      this.#output.reuseSlab();
+      afterTaken?.();
+    } else if (socket.writableNeedDrain) this.#onSocketFull();
+    // Over TLS, and where the system's buffers are full, it is taken later.
   }
 
   close(): void {
@@ -207,6 +210,7 @@ export class ConnectionSender {
   #sendTurn(stream: Http2Stream, turnBytes: number): void {
     const { queue } = stream;
     let turnLeft = turnBytes;
+    let frames = 0;
     const before = queue.bytes;
     while (queue.bytes > 0 && turnLeft > 0 && stream.sendWindow > 0 && this.#hasRoom()) {
       const { frameBytesMax } = this.#peerSettings;
@@ -217,9 +221,10 @@ export class ConnectionSender {
       stream.sendWindow -= bytes;
       this.#window -= bytes;
       turnLeft -= bytes;
-      this.#events.onDataSent();
+      frames++;
       if (this.#output.bytes >= FLUSH_BYTES) this.flush();
     }
+    if (frames > 0) this.#events.onDataSent(frames);
     this.#account(stream);
     if (queue.bytes === 0) this.#finish(stream, before > 0);
     else this.#wait(stream, before);

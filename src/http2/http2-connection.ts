@@ -81,7 +81,7 @@ export class Http2Connection {
 
   /** @param accepted paused, nothing of it read but what was read again. */
   constructor(accepted: Socket, listener: ConnectionListener, options: ConnectionOptions) {
-    this.#input = new ReceivingSocket(accepted);
+    this.#input = new ReceivingSocket(accepted, options.socketBacklogBytesMax);
     const { socket } = this.#input;
     this.#socket = socket;
     this.#listener = listener;
@@ -238,9 +238,9 @@ export class Http2Connection {
   #makeSenderEvents(): SenderEvents {
     return {
       onStreamEnded: (stream) => this.#onStreamEnded(stream),
-      onDataSent: () => {
-        this.#guard.credit("windowUpdate", UPDATES_PER_DATA_FRAME);
-        this.#guard.credit("control", 1);
+      onDataSent: (frames) => {
+        this.#guard.credit("windowUpdate", frames * UPDATES_PER_DATA_FRAME);
+        this.#guard.credit("control", frames);
       },
       onBlocked: (blocked) => {
         if (blocked) this.#socket.pause();

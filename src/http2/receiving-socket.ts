@@ -26,10 +26,14 @@ export class ReceivingSocket {
   readonly #accepted: Socket;
   #onBytes: (bytes: Buffer) => void = () => {};
 
-  /** @param accepted a paused socket; what it has read already is received first. */
-  constructor(accepted: Socket) {
+  /**
+   * @param accepted a paused socket; what it has read already is received first.
+   * @param backlogBytesMax from which on the socket counts as full, where its own default can be replaced: that is
+   * less than is written in one go, so that each large write would have a 'drain' to wait for.
+   */
+  constructor(accepted: Socket, backlogBytesMax: number) {
     this.#accepted = accepted;
-    this.socket = this.#takeOver() ?? accepted;
+    this.socket = this.#takeOver(backlogBytesMax) ?? accepted;
   }
 
   /** @param onBytes gets bytes that are overwritten once it has returned. */
@@ -44,7 +48,7 @@ export class ReceivingSocket {
     this.socket.resume();
   }
 
-  #takeOver(): Socket | undefined {
+  #takeOver(backlogBytesMax: number): Socket | undefined {
     const accepted = this.#accepted;
     const internals = accepted as unknown as SocketInternals;
     const handle = internals._handle;
@@ -59,7 +63,8 @@ export class ReceivingSocket {
         return true;
       },
     };
-    const socket = new Socket({ handle, onread } as ConstructorParameters<typeof Socket>[0]);
+    const options = { handle, onread, writableHighWaterMark: backlogBytesMax };
+    const socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
     socket.once("close", () => accepted.destroy());
     accepted.once("close", () => socket.destroy());
     return socket;

@@ -1,10 +1,14 @@
 import { GenerationCache } from "../cache/generation-cache.ts";
 import type { FoundEntry } from "./index/index-reader.ts";
 
-/** A record whose payload is in memory, and where it was read. */
-interface HotRecord {
+/** Where a record was read. */
+interface Place {
   readonly segmentId: number;
   readonly offset: number;
+}
+
+/** A record whose payload is in memory. */
+interface HotRecord extends Place {
   readonly payload: Buffer;
 }
 
@@ -13,8 +17,10 @@ const OWN_MEMORY_BYTES_MIN = 4096;
 const SLAB_BYTES = 64 * 1024;
 /** What a record takes besides its payload: two objects, a view, and its place in the table. */
 const OVERHEAD_BYTES = 320;
-/** Larger ones are left to the page cache: their bytes cost more than the call to read them. */
-const PAYLOAD_BYTES_MAX = 64 * 1024;
+/** Larger ones are left to the page cache: they would take the room of too many others. */
+const PAYLOAD_BYTES_MAX = 256 * 1024;
+/** Up to this size the call to read a payload costs more than its bytes, so that it is kept at once. */
+const SMALL_BYTES_MAX = 64 * 1024;
 /** A small budget is not spent on a few large records. */
 const RECORDS_MIN = 64;
 /** Entry numbers have 26 bits, shard numbers 6. */
@@ -25,13 +31,20 @@ const SHARDS_MAX = 64;
  * ever served: a record is found by way of the index, and only where the index still says that it lies where it was
  * read from. Segment ids are not used twice, and no record is written over, so the place names the bytes.
  *
+ * Larger records are kept when they are read for the second time, before as many bytes of others were: whoever reads more
+ * than there is room for, each thing once, drives out nothing.
+ *
  *     key ─► index ─► entry number, segment, offset ─┬─ the same place as here ─► payload
  *                                                    └─ another: replaced, moved, or another key's ─► read
  */
 export class HotRecords {
   /** The largest payload that is kept; 0: none is. */
   readonly payloadBytesMax: number;
+  /** The largest that is kept at its first read. */
+  readonly smallBytesMax: number;
   readonly #records: GenerationCache<number, HotRecord>;
+  /** Larger records that were read lately. */
+  readonly #seen: GenerationCache<number, Place>;
   #slab = Buffer.alloc(0);
   #slabUsed = 0;
 
@@ -40,6 +53,8 @@ export class HotRecords {
     // sixteenth of the others is too small for the payload that came next.
     const costMax = Math.max(0, Math.floor((bytesMax - 4 * SLAB_BYTES) * (1 - OWN_MEMORY_BYTES_MIN / SLAB_BYTES)));
     this.payloadBytesMax = Math.min(PAYLOAD_BYTES_MAX, Math.floor(costMax / RECORDS_MIN));
+    this.smallBytesMax = Math.min(SMALL_BYTES_MAX, this.payloadBytesMax);
+    this.#seen = new GenerationCache({ costMax });
     this.#records = new GenerationCache({
       costMax,
       carry: (record) => ({ ...record, payload: this.#kept(record.payload) }),
@@ -61,6 +76,17 @@ export class HotRecords {
     return record !== undefined && record.offset === offset && record.segmentId === segmentId
       ? record.payload
       : undefined;
+  }
+
+  /** Whether a record that is about to be read is to be added. A larger one is remembered then. */
+  admits(shardIndex: number, { entryNumber, segmentId, offset, storedBytes }: FoundEntry): boolean {
+    if (storedBytes <= this.smallBytesMax) return true;
+    if (storedBytes > this.payloadBytesMax) return false;
+    const key = recordKey(shardIndex, entryNumber);
+    const seen = this.#seen.get(key);
+    if (seen !== undefined && seen.offset === offset && seen.segmentId === segmentId) return true;
+    this.#seen.set(key, { segmentId, offset }, storedBytes);
+    return false;
   }
 
   /** @param payload whole and checked; larger ones than {@link payloadBytesMax} are not taken. */

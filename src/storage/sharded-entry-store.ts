@@ -108,11 +108,12 @@ export abstract class ShardedEntryStore implements EntryStore {
     return contentInMemory(found, payload, { offset: range.offset, limit: length }, accept);
   }
 
-  /** A small value that is known to be good and expected in the page cache. */
+  /** A value that is to be kept in memory, is known to be good, and expected in the page cache. */
   private readPromptly(key: EntryKey, found: FoundEntry): Buffer | undefined {
     const { promptReads, readers, hotRecords } = this.parts;
     const { storedBytes, segmentId, offset } = found;
-    if (!found.verified || storedBytes > hotRecords.payloadBytesMax || !promptReads.arePrompt) return undefined;
+    const isReadable = found.verified && promptReads.arePrompt;
+    if (!isReadable || !hotRecords.admits(this.shardIndexOf(key), found)) return undefined;
     const pinned = readers.pinOpen(segmentId);
     if (pinned === undefined) return undefined;
     const payload = Buffer.allocUnsafe(storedBytes);
@@ -131,7 +132,7 @@ export abstract class ShardedEntryStore implements EntryStore {
   /** A larger value that is known to be good, in a segment that is open. */
   private tryOpen(key: EntryKey, found: FoundEntry, range: ByteRange, accept: Encoding): EntryContent | undefined {
     const { readers, hotRecords } = this.parts;
-    if (!found.verified || found.storedBytes <= hotRecords.payloadBytesMax) return undefined;
+    if (!found.verified || found.storedBytes <= hotRecords.smallBytesMax) return undefined;
     const length = rangeLength(found.sizeBytes, range);
     const pinned = readers.pinOpen(found.segmentId);
     if (pinned === undefined) return undefined;
@@ -167,7 +168,7 @@ export abstract class ShardedEntryStore implements EntryStore {
       if (found.verified || (await content.check(keyBytes(key.words)).catch(() => false))) {
         const given = { offset: range.offset, limit: length };
         const isWhole = isEncoded || length === found.sizeBytes;
-        if (isWhole && found.storedBytes <= this.parts.hotRecords.payloadBytesMax) {
+        if (isWhole && found.storedBytes <= this.parts.hotRecords.smallBytesMax) {
           const payload = await this.warmUp(key, found, content);
           return payload && contentInMemory(found, payload, given, accept);
         }

@@ -7,8 +7,8 @@ import { seededRandom } from "../support/seeded-random.ts";
 const MIB = 1024 * 1024;
 const random = seededRandom(testSeed("HotRecords"));
 
-function foundAt(entryNumber: number, segmentId = 1, offset = 64): FoundEntry {
-  const sizes = { sizeBytes: 1, storedBytes: 1 };
+function foundAt(entryNumber: number, segmentId = 1, offset = 64, storedBytes = 1): FoundEntry {
+  const sizes = { sizeBytes: storedBytes, storedBytes };
   return { entryNumber, segmentId, offset, ...sizes, space: 1, encoding: 0, verified: true, lastUseSeconds: 0 };
 }
 
@@ -40,9 +40,32 @@ describe("HotRecords", () => {
     expect([1, 2, 3].map((n) => records.get(0, foundAt(n, n))?.toString())).toEqual([undefined, undefined, "x"]);
   });
 
+  test("admits a small record at once, a larger one at its second read from one place, and the largest never", () => {
+    const records = new HotRecords(64 * MIB);
+    const admits = (storedBytes: number, offset = 64): boolean => records.admits(0, foundAt(1, 1, offset, storedBytes));
+    expect([admits(0), admits(64 * 1024)]).toEqual([true, true]);
+    expect([admits(64 * 1024 + 1), admits(64 * 1024 + 1)]).toEqual([false, true]);
+    expect([admits(256 * 1024, 128), admits(256 * 1024, 128)]).toEqual([false, true]);
+    expect([admits(256 * 1024 + 1), admits(256 * 1024 + 1)]).toEqual([false, false]);
+  });
+
+  test("admits no larger record of a round of more than there is room for, and each of one that fits in half", () => {
+    const roundOf = (count: number): number => {
+      const records = new HotRecords(16 * MIB);
+      let admitted = 0;
+      for (let n = 0; n < 3 * count; n++) {
+        if (records.admits(0, foundAt(n % count, 1, 64, 128 * 1024))) admitted++;
+      }
+      return admitted;
+    };
+    expect(roundOf(16 * 8)).toBe(0);
+    expect(roundOf(7 * 8)).toBe(2 * 7 * 8);
+  });
+
   test.each([0, 1, 1000, 256 * 1024])("a budget of %i bytes has room for nothing", (bytesMax) => {
     const records = new HotRecords(bytesMax);
-    expect(records.payloadBytesMax).toBe(0);
+    expect([records.payloadBytesMax, records.smallBytesMax]).toEqual([0, 0]);
+    expect(records.admits(0, foundAt(1))).toBe(false);
     records.add(0, foundAt(1), Buffer.from("x"));
     records.add(0, foundAt(2), Buffer.alloc(0));
     expect([records.get(0, foundAt(1)), records.bytes]).toEqual([undefined, 0]);

@@ -318,7 +318,7 @@ describe("I6, H8: damage on disk", () => {
   });
 });
 
-describe("small values that were read lately", () => {
+describe("values that were read lately", () => {
   test("are given out without a promise, and a new value takes the place of the old at once", async () => {
     await open();
     const key = valueKey("replaced");
@@ -343,6 +343,24 @@ describe("small values that were read lately", () => {
         code: "out_of_range",
       });
       await expectStored(content!);
+    }
+  });
+
+  test.each([
+    [64 * 1024 + 1, true],
+    [256 * 1024, true],
+    [256 * 1024 + 1, false],
+  ])("of %i bytes are held from their second read on: %s", async (sizeBytes, isHeld) => {
+    await open();
+    const [content] = randomContents(random, [sizeBytes]);
+    await putAll([content!]);
+    await expectStored(content!);
+    expect(store.stats().hotRecordBytes).toBe(0);
+    for (let again = 0; again < 2; again++) {
+      await expectStored(content!);
+      const part = await (await store.get(content!.key, { offset: 50_000, limit: 10_000 }))?.bytes();
+      expect(Buffer.from(part!).equals(content!.bytes.subarray(50_000, 60_000))).toBe(true);
+      expect(store.stats().hotRecordBytes >= sizeBytes).toBe(isHeld);
     }
   });
 

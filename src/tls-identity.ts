@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import type { Config } from "./config.ts";
@@ -30,7 +31,7 @@ const CIPHERS = [
  */
 export function readTlsIdentity({ tlsCertPath, tlsKeyPath, tlsClientCaPath }: Config): TlsIdentity | undefined {
   if (tlsCertPath === undefined || tlsKeyPath === undefined) return undefined;
-  const clientCa = tlsClientCaPath === undefined ? undefined : readFileSync(tlsClientCaPath, "utf8");
+  const clientCa = tlsClientCaPath === undefined ? undefined : readClientCa(tlsClientCaPath);
   const identity = { cert: readFileSync(tlsCertPath, "utf8"), key: readFileSync(tlsKeyPath, "utf8"), clientCa };
   try {
     createSecureContext(secureContextOptions(identity));
@@ -39,6 +40,17 @@ export function readTlsIdentity({ tlsCertPath, tlsKeyPath, tlsClientCaPath }: Co
     throw new Error(`--tls-cert ${tlsCertPath} and --tls-key ${tlsKeyPath} cannot be used: ${reason}`, { cause });
   }
   return identity;
+}
+
+/** OpenSSL takes a file without certificates for an authority that has issued none. */
+function readClientCa(path: string): string {
+  const text = readFileSync(path, "utf8");
+  try {
+    new X509Certificate(text);
+  } catch (cause) {
+    throw new Error(`--tls-client-ca ${path} cannot be used: expected certificates as PEM`, { cause });
+  }
+  return text;
 }
 
 export function secureContextOptions({ cert, key, clientCa }: TlsIdentity): SecureContextOptions {

@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { hash } from "node:crypto";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -109,6 +112,22 @@ describe("the kura process", () => {
     kura.signal("SIGTERM");
     expect(await kura.exit).toEqual({ code: 0, signal: null });
     expect(await upload.outcome).not.toBe(0);
+  });
+
+  it("reads its files again on SIGHUP and goes on", async () => {
+    const tokens = join(directory.path, "tokens");
+    writeFileSync(tokens, "");
+    const kura = serve("--auth-tokens", tokens);
+    const endpoint = await kura.endpoint();
+    const headers = { authorization: "Bearer secret" };
+    expect((await fetch(`http://${endpoint}/status`, { headers })).status).toBe(401);
+    writeFileSync(tokens, `ci:${hash("sha256", "secret")}`);
+    kura.signal("SIGHUP");
+    await kura.logged("were read again");
+    // The token was refused just now, which was forgotten with the file.
+    expect((await fetch(`http://${endpoint}/status`, { headers })).status).toBe(200);
+    kura.signal("SIGTERM");
+    expect(await kura.exit).toEqual({ code: 0, signal: null });
   });
 
   it("exits at once and not with 0 on a second signal", async () => {

@@ -1,4 +1,5 @@
 import { onTestFinished } from "vitest";
+import { describeAdmission } from "./grpc-transport-admission-contract.ts";
 import { describeCalls } from "./grpc-transport-call-contract.ts";
 import { describeFailures } from "./grpc-transport-failure-contract.ts";
 import { describeFlow } from "./grpc-transport-flow-contract.ts";
@@ -19,6 +20,7 @@ export function describeGrpcTransport(name: string, factory: TransportFactory, o
     onTestFinished(() => harness[Symbol.asyncDispose]());
     return harness;
   };
+  describeAdmission(name, start);
   describeCalls(name, start);
   describeFlow(name, start);
   describeFailures(name, start);

@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto";
+import { constants, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import type { Config } from "./config.ts";
@@ -61,5 +61,7 @@ export function secureContextOptions({ cert, key, clientCa }: TlsIdentity): Secu
     minVersion: "TLSv1.2",
     ciphers: CIPHERS.join(":"),
     honorCipherOrder: true,
+    // It costs the server more than the client, and HTTP/2 forbids it (RFC 9113, section 9.2.1).
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
   };
 }

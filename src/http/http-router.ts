@@ -141,7 +141,12 @@ export function sendText(
   body: string,
   contentType = "text/plain; charset=utf-8",
 ): void {
-  response.writeHead(status, { "content-type": contentType, "content-length": Buffer.byteLength(body) });
+  response.writeHead(status, {
+    "content-type": contentType,
+    "content-length": Buffer.byteLength(body),
+    // Messages quote what clients have sent: a browser is not to look for a page in them.
+    "x-content-type-options": "nosniff",
+  });
   response.end(body);
 }
 

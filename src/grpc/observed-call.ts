@@ -29,6 +29,10 @@ export class ObservedCall implements ObservedRequest {
     return this.#call.peer;
   }
 
+  get caller(): string | undefined {
+    return this.#call.caller.name;
+  }
+
   get build(): BuildIdentity | undefined {
     const bytes = this.#call.binaryHeader(METADATA_HEADER);
     if (bytes === undefined) return undefined;

@@ -12,6 +12,8 @@ export interface HttpExchange {
   readonly params: Readonly<Record<string, string | undefined>>;
   /** The client sends the body only once it is told to go on, see `request-body.ts`. */
   awaitsContinue: boolean;
+  /** Who was let in, for logs. */
+  callerName?: string | undefined;
 }
 
 /** Answers a request. What it throws before the headers are out becomes the answer, see `http-status.ts`. */

@@ -1,15 +1,21 @@
 import type { IncomingMessage } from "node:http";
 import { type ObservedRequest, requestIdOf } from "../observability/request-observer.ts";
 
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly protocol: string;
+  readonly callerName?: string | undefined;
+}
+
 /** An HTTP request as logs and traces see it. */
 export class ObservedExchange implements ObservedRequest {
   readonly method: string;
   readonly path: string;
   readonly peer: string;
   readonly build = undefined;
-  readonly #exchange: { readonly request: IncomingMessage; readonly protocol: string };
+  readonly #exchange: Exchange;
 
-  constructor(exchange: { readonly request: IncomingMessage; readonly protocol: string }) {
+  constructor(exchange: Exchange) {
     const { method = "", url = "", socket } = exchange.request;
     this.#exchange = exchange;
     this.method = method;
@@ -24,6 +30,10 @@ export class ObservedExchange implements ObservedRequest {
 
   get protocol(): string {
     return this.#exchange.protocol;
+  }
+
+  get caller(): string | undefined {
+    return this.#exchange.callerName;
   }
 
   header(name: string): string | undefined {

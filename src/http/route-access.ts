@@ -36,11 +36,12 @@ async function admit(exchange: HttpExchange, access: RouteAccess, authorizer: Au
   const { request, response } = exchange;
   const { socket, headers } = request;
   try {
-    await authorizer.admit(access.role, access.instanceOf?.(exchange), {
+    const caller = await authorizer.admit(access.role, access.instanceOf?.(exchange), {
       authorization: headers.authorization,
       certificate: clientCertificateOf(socket),
       peer: `${socket.remoteAddress ?? ""}:${socket.remotePort ?? ""}`,
     });
+    exchange.callerName = caller.name;
   } catch (error) {
     if (error instanceof CacheError && error.code === "unauthenticated") {
       response.setHeader("www-authenticate", CHALLENGES);

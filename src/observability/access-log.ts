@@ -1,8 +1,9 @@
 import type { Logger } from "./logger.ts";
 import type { ObservedRequest, RequestObserver } from "./request-observer.ts";
 
-/** Longer ones are cut: a line that is written at once may have 4096 bytes, or it mixes with those of other threads. */
+/** Longer texts of clients are cut: a line of up to 4096 bytes is written at once, and does not mix with others. */
 const PATH_CHARACTERS_MAX = 1024;
+const TEXT_CHARACTERS_MAX = 128;
 
 /**
  * One line for a request that has ended, of a sample of them.
@@ -17,11 +18,17 @@ export function createAccessLog(rate: number, logger: Logger, random: () => numb
   };
 }
 
-function requestFields({ id, protocol, method, path, peer, build }: ObservedRequest): Record<string, unknown> {
-  const fields = { requestId: id, protocol, method, peer };
+function requestFields(request: ObservedRequest): Record<string, unknown> {
+  const { id, protocol, method, path, peer, caller, build } = request;
+  const clipped = (text: string): string => text.slice(0, TEXT_CHARACTERS_MAX);
+  const ofBuild = Object.entries(build ?? {}).map(([name, text]) => [name, clipped(text as string)]);
   return {
-    ...fields,
+    requestId: id,
+    protocol,
+    method: clipped(method),
+    peer,
     ...(path === undefined ? {} : { path: path.slice(0, PATH_CHARACTERS_MAX) }),
-    ...(build === undefined ? {} : { build }),
+    ...(caller === undefined ? {} : { caller: clipped(caller) }),
+    ...(build === undefined ? {} : { build: Object.fromEntries(ofBuild) as unknown }),
   };
 }

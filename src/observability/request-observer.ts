@@ -12,6 +12,8 @@ export interface ObservedRequest {
   readonly path: string | undefined;
   /** `address:port` of the client. */
   readonly peer: string;
+  /** Whose credentials were accepted, which is known when the request ends; undefined where none were shown. */
+  readonly caller: string | undefined;
   /** What a build tool tells of itself. */
   readonly build: BuildIdentity | undefined;
   /** First value of a header, lower-case name. */

@@ -80,8 +80,9 @@ async function withinMs(timeoutMs: number, work: Promise<unknown>): Promise<void
 
 /** By OpenTelemetry's conventions for servers, where they have a name. */
 function attributesOf(request: ObservedRequest, statusCode: number): Record<string, string | number> {
-  const { id, protocol, method, path = "", peer, build } = request;
-  const common = { "client.address": peer, "kura.request_id": id, "kura.protocol": protocol };
+  const { id, protocol, method, path = "", peer, caller, build } = request;
+  const ofCaller: Record<string, string> = caller === undefined ? {} : { "enduser.id": caller };
+  const common = { "client.address": peer, "kura.request_id": id, "kura.protocol": protocol, ...ofCaller };
   const ofBuild: Record<string, string> =
     build === undefined ? {} : { "kura.build.invocation": build.invocation, "kura.build.action": build.action };
   if (protocol !== "grpc") {

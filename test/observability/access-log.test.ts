@@ -21,7 +21,8 @@ const httpRequest: ObservedRequest = {
   method: "GET",
   path: `/gradle/${"x".repeat(16_000)}`,
   peer: "127.0.0.1:9",
-  build: undefined,
+  caller: "c".repeat(9000),
+  build: { invocation: "i".repeat(9000), action: "", mnemonic: "", tool: "" },
   header: () => undefined,
 };
 
@@ -57,10 +58,11 @@ test("a request is one line of JSON, with what its build tool has told", () => {
   ]);
 });
 
-test("a line is short enough to be written at once, however long the path", () => {
+test("a line is short enough to be written at once, however long what the client has sent", () => {
   const { observe, lines } = accessLog(1);
   observe(httpRequest)?.(OUTCOME);
   expect(lines[0]).toContain("/gradle/xxx");
+  expect(lines[0]).toContain('"caller":"ccc');
   expect(lines[0]!.length).toBeLessThan(2048);
 });
 

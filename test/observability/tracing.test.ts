@@ -1,4 +1,7 @@
 import { execFile } from "node:child_process";
+import { hash } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
@@ -95,6 +98,30 @@ test("a collector that is away fails no request and does not keep the server fro
   expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
     expect.objectContaining({ part: "access", protocol: "status", method: "GET", path: "/healthz", status: "200" }),
   ]);
+});
+
+test("requests are logged with whose credentials they showed, and never with the credentials", async () => {
+  await using directory = await makeTemporaryDirectory("access-log");
+  const tokens = join(directory.path, "tokens");
+  writeFileSync(tokens, `ci-main:${hash("sha256", "secret-token")}\n`);
+  const { server, lines } = await startedServer("--auth-tokens", tokens, "--access-log", "1");
+  const headers = { authorization: "Bearer secret-token" };
+  const wrong = { authorization: "Bearer secret-guess" };
+  const url = `http://${server.endpoint}/gradle/${"ab".repeat(16)}`;
+  for (const each of [headers, wrong]) await (await fetch(url, { headers: each })).text();
+  const client = new Client(server.endpoint, credentials.createInsecure());
+  const metadata = new Metadata();
+  metadata.set("authorization", headers.authorization);
+  await serviceClient(client, CAPABILITIES).unary("GetCapabilities", {}, metadata);
+  client.close();
+  await server.close();
+  const logged = lines.map((line) => JSON.parse(line) as { protocol: string; status: string; caller?: string });
+  expect(logged.map(({ protocol, status: how, caller }) => [protocol, how, caller])).toEqual([
+    ["gradle", "404", "token ci-main"],
+    ["gradle", "401", undefined],
+    ["grpc", "ok", "token ci-main"],
+  ]);
+  expect(lines.join("")).not.toMatch(/secret-/);
 });
 
 test("every listener thread logs and traces what it serves, by the standard variables", async () => {

@@ -1,6 +1,6 @@
 import { FLAG, FRAME, PREFACE } from "../../src/http2/frame-format.ts";
 import { SETTING } from "../../src/http2/settings.ts";
-import { rawFrame, setting, word } from "../http2/raw-http2-client.ts";
+import { rawFrame, setting, word } from "../http2/raw-frames.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import { HeaderBlockWriter } from "./header-block-writer.ts";
 

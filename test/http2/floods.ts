@@ -1,7 +1,8 @@
 import { ERROR_CODE } from "../../src/http2/error-code.ts";
 import { FLAG, FRAME } from "../../src/http2/frame-format.ts";
 import { SETTING } from "../../src/http2/settings.ts";
-import { type RawHttp2Client, rawFrame, setting, word } from "./raw-http2-client.ts";
+import { rawFrame, setting, word } from "./raw-frames.ts";
+import type { RawHttp2Client } from "./raw-http2-client.ts";
 
 const END = FLAG.endHeaders | FLAG.endStream;
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { ERROR_CODE } from "../../src/http2/error-code.ts";
 import { FLAG, FRAME, PREFACE } from "../../src/http2/frame-format.ts";
 import { FrameParser, type FrameSink } from "../../src/http2/frame-parser.ts";
-import { rawFrame } from "./raw-http2-client.ts";
+import { rawFrame } from "./raw-frames.ts";
 
 /** Writes down what it hears, the data of a frame joined. */
 class RecordingSink implements FrameSink {

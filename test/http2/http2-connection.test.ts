@@ -5,7 +5,8 @@ import { ERROR_CODE } from "../../src/http2/error-code.ts";
 import { FLAG, FRAME, PREFACE, STREAM_ID_MAX } from "../../src/http2/frame-format.ts";
 import { SETTING } from "../../src/http2/settings.ts";
 import { Http2TestServer } from "./http2-test-server.ts";
-import { headersFrame, RawHttp2Client, rawFrame, requestBlock, setting, word } from "./raw-http2-client.ts";
+import { headersFrame, rawFrame, requestBlock, setting, word } from "./raw-frames.ts";
+import { RawHttp2Client } from "./raw-http2-client.ts";
 
 const WAIT = { timeout: 20_000, interval: 2 };
 

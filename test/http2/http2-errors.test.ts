@@ -5,7 +5,8 @@ import { FLAG, FRAME, PREFACE } from "../../src/http2/frame-format.ts";
 import { encodeHeaderBlock } from "../../src/http2/hpack/encode-header-block.ts";
 import { SETTING } from "../../src/http2/settings.ts";
 import { Http2TestServer } from "./http2-test-server.ts";
-import { headersFrame, RawHttp2Client, rawFrame, requestBlock, setting, word } from "./raw-http2-client.ts";
+import { headersFrame, rawFrame, requestBlock, setting, word } from "./raw-frames.ts";
+import { RawHttp2Client } from "./raw-http2-client.ts";
 
 const { protocolError, frameSizeError, flowControlError, streamClosed, compressionError } = ERROR_CODE;
 const END = FLAG.endHeaders | FLAG.endStream;

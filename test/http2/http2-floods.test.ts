@@ -4,7 +4,8 @@ import { FLAG, FRAME } from "../../src/http2/frame-format.ts";
 import { SETTING } from "../../src/http2/settings.ts";
 import { flood, FLOODS } from "./floods.ts";
 import { Http2TestServer } from "./http2-test-server.ts";
-import { headersFrame, RawHttp2Client, rawFrame, requestBlock, setting, word } from "./raw-http2-client.ts";
+import { headersFrame, rawFrame, requestBlock, setting, word } from "./raw-frames.ts";
+import { RawHttp2Client } from "./raw-http2-client.ts";
 
 const END = FLAG.endHeaders | FLAG.endStream;
 const WAIT = { timeout: 20_000, interval: 2 };

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { vi } from "vitest";
 import { FLAG, FRAME, FRAME_HEADER_BYTES, PREFACE } from "../../src/http2/frame-format.ts";
-import { encodeHeaderBlock } from "../../src/http2/hpack/encode-header-block.ts";
 import { HpackDecoder } from "../../src/http2/hpack/hpack-decoder.ts";
+import { rawFrame } from "./raw-frames.ts";
 
 export interface ReceivedFrame {
   readonly type: number;
@@ -14,40 +14,6 @@ export interface ReceivedFrame {
 }
 
 const WAIT = { timeout: 20_000, interval: 2 };
-
-export function rawFrame(type: number, flags: number, streamId: number, payload: Buffer = Buffer.alloc(0)): Buffer {
-  const header = Buffer.alloc(FRAME_HEADER_BYTES);
-  header.writeUIntBE(payload.length, 0, 3);
-  header[3] = type;
-  header[4] = flags;
-  header.writeUInt32BE(streamId, 5);
-  return Buffer.concat([header, payload]);
-}
-
-export function word(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-/** A SETTINGS payload with one entry. */
-export function setting(name: number, value: number): Buffer {
-  return Buffer.concat([Buffer.from([0, name]), word(value)]);
-}
-
-export function requestBlock(path: string, extra: readonly (readonly [string, string])[] = []): Buffer {
-  return encodeHeaderBlock([
-    [":method", "POST"],
-    [":scheme", "http"],
-    [":path", path],
-    [":authority", "localhost"],
-    ...extra,
-  ]);
-}
-
-export function headersFrame(streamId: number, path: string, flags: number = FLAG.endHeaders): Buffer {
-  return rawFrame(FRAME.headers, flags, streamId, requestBlock(path));
-}
 
 export class RawHttp2Client {
   readonly socket: Socket;

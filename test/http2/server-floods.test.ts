@@ -12,7 +12,8 @@ import { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory, type TemporaryDirectory } from "../support/temporary-directory.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "../support/test-certificate.ts";
 import { flood, FLOODS } from "./floods.ts";
-import { RawHttp2Client, rawFrame, requestBlock } from "./raw-http2-client.ts";
+import { rawFrame, requestBlock } from "./raw-frames.ts";
+import { RawHttp2Client } from "./raw-http2-client.ts";
 
 const ABSENT = [digestOf(Buffer.from("absent"))];
 

@@ -11,7 +11,8 @@ import { FLAG, FRAME, PREFACE } from "../../../src/http2/frame-format.ts";
 import { encodeHeaderBlock } from "../../../src/http2/hpack/encode-header-block.ts";
 import { type HarnessOptions, TransportHarness } from "../../contract/grpc-transport-harness.ts";
 import { path, type TextHandlers, textMethods } from "../../contract/grpc-transport-methods.ts";
-import { RawHttp2Client, rawFrame } from "../../http2/raw-http2-client.ts";
+import { rawFrame } from "../../http2/raw-frames.ts";
+import { RawHttp2Client } from "../../http2/raw-http2-client.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "../../support/test-certificate.ts";
 
 const WAIT = { timeout: 20_000, interval: 2 };

@@ -51,6 +51,7 @@ describe("loadConfig", () => {
       stagingMemoryBytes: 128 * MIB,
       minLeaseMs: 3 * 3_600_000,
       uploadIdleTimeoutMs: 60_000,
+      downloadIdleTimeoutMs: 60_000,
       drainTimeoutMs: 30_000,
       streamWindowBytes: 4 * MIB,
       connectionWindowBytes: 32 * MIB,

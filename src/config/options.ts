@@ -304,6 +304,12 @@ export const OPTIONS = {
     defaultValue: () => 60_000,
     help: "an upload that makes no progress for this long is ended",
   }),
+  downloadIdleTimeoutMs: option({
+    flag: "download-idle-timeout",
+    kind: duration(1),
+    defaultValue: () => 60_000,
+    help: "a gRPC call whose answer is not taken for this long, or whose request does not become whole, is ended",
+  }),
   assetOriginFetch: option({
     flag: "asset-origin-fetch",
     kind: choice("off", "on"),

@@ -171,8 +171,8 @@ export class Listener {
 
   /** From now on gRPC and the cache protocols over HTTP are served. @returns the blobs, as clients without an instance name see them. */
   serve(store: ListenerEntryStore): BlobStore {
-    const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes, connectionAgeMsMax } =
-      this.#options.config;
+    const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes } = this.#options.config;
+    const { connectionAgeMsMax, downloadIdleTimeoutMs } = this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
     const caches = new InstanceCaches({
       entries: store,
@@ -190,6 +190,7 @@ export class Listener {
       streamWindowBytesMax: streamWindowBytes,
       connectionWindowBytesMax: connectionWindowBytes,
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
+      sendStallTimeoutMs: downloadIdleTimeoutMs,
     });
     this.#http.serve(this.#protocols(store, caches));
     return caches.of("").blobs;

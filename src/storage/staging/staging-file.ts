@@ -10,8 +10,9 @@ export class StagingFile {
   private readonly fileSystem: FileSystem;
   readonly path: string;
   private readonly fd: number;
-  /** The one that is filled, and the one that is written or idle. */
-  private filling: Buffer;
+  private readonly bufferBytes: number;
+  /** The one that is filled, and the one that is written or idle; each is made when it is needed. */
+  private filling: Buffer | undefined;
   private other: Buffer | undefined;
   private filled = 0;
   private position: number;
@@ -24,7 +25,7 @@ export class StagingFile {
     this.path = path;
     this.fd = fd;
     this.position = payloadOffset;
-    this.filling = Buffer.allocUnsafeSlow(bufferBytes);
+    this.bufferBytes = bufferBytes;
   }
 
   /** @param payloadOffset Bytes left free at the start for headers. */
@@ -57,9 +58,9 @@ export class StagingFile {
 
   /** Copies `chunk` where that can be done at once. @returns false where nothing was taken. */
   tryWrite(chunk: Uint8Array): boolean {
-    const room = this.filling.length - this.filled;
+    const room = this.bufferBytes - this.filled;
     // A full buffer is written at once, so that there is another one to fill only while none is being written.
-    const roomInAll = this.pending === undefined ? room + this.filling.length : room;
+    const roomInAll = this.pending === undefined ? room + this.bufferBytes : room;
     if (this.failure !== undefined || chunk.byteLength >= roomInAll) return false;
     this.fill(chunk);
     return true;
@@ -71,7 +72,7 @@ export class StagingFile {
   }
 
   private async writeThrough(chunk: Uint8Array): Promise<void> {
-    const step = this.filling.length;
+    const step = this.bufferBytes;
     for (let at = 0; at < chunk.byteLength; at += step) {
       const piece = chunk.subarray(at, at + step);
       while (!this.tryWrite(piece)) {
@@ -82,17 +83,17 @@ export class StagingFile {
   }
 
   private fill(chunk: Uint8Array): void {
-    const take = Math.min(this.filling.length - this.filled, chunk.byteLength);
+    const take = Math.min(this.bufferBytes - this.filled, chunk.byteLength);
+    this.filling ??= Buffer.allocUnsafeSlow(this.bufferBytes);
     copyBytes(chunk, this.filling, this.filled, take);
     this.filled += take;
-    if (this.filled < this.filling.length) return;
-    this.flush();
+    if (this.filled < this.bufferBytes) return;
+    this.flush(this.filling);
     if (take < chunk.byteLength) this.fill(chunk.subarray(take));
   }
 
   /** Starts writing what is in the buffer; none is being written. */
-  private flush(): void {
-    const full = this.filling;
+  private flush(full: Buffer): void {
     const at = this.position;
     this.position += this.filled;
     this.pending = writeFullyAsync(this.fileSystem, this.fd, full.subarray(0, this.filled), at)
@@ -102,16 +103,25 @@ export class StagingFile {
       .finally(() => {
         this.pending = undefined;
       });
-    this.filling = this.other ?? Buffer.allocUnsafeSlow(full.length);
+    this.filling = this.other;
     this.other = full;
     this.filled = 0;
   }
 
-  /** Resolves once the file holds what was written so far. @throws what the file system reported. */
+  private flushRest(): void {
+    if (this.filling !== undefined && this.filled > 0 && this.failure === undefined) this.flush(this.filling);
+  }
+
+  /**
+   * Resolves once the file holds what was written so far, and nothing is held in memory for it. @throws what the file
+   * system reported.
+   */
   async settle(): Promise<void> {
     await this.pending;
-    if (this.filled > 0 && this.failure === undefined) this.flush();
+    this.flushRest();
     await this.pending;
+    if (this.filled === 0) this.filling = undefined;
+    this.other = undefined;
     if (this.failure !== undefined) throw this.failure;
   }
 
@@ -122,7 +132,7 @@ export class StagingFile {
   async finish(): Promise<void> {
     try {
       await this.pending;
-      if (this.filled > 0 && this.failure === undefined) this.flush();
+      this.flushRest();
     } finally {
       await this.close();
     }

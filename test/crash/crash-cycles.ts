@@ -1,3 +1,4 @@
+import { status } from "@grpc/grpc-js";
 import { CacheClients } from "../support/cache-client.ts";
 import { seededRandom, type SeededRandom } from "../support/seeded-random.ts";
 import { ServerProcess, type ServerProcessOptions } from "../support/server-process.ts";
@@ -12,6 +13,8 @@ export interface CrashOptions {
   readonly seed: string;
   /** Default 1. */
   readonly listeners?: number;
+  /** How the server is ended. Default: SIGKILL. */
+  readonly end?: "kill" | "stop";
 }
 
 export interface CycleReport {
@@ -35,7 +38,7 @@ const KILLED_AFTER_MS = { min: 20, max: 500 };
 const SEGMENT_SIZES = ["auto", "1MiB", "4MiB"];
 
 /**
- * Uploads with many writers, kills the server with SIGKILL at a random moment, starts it again on what is left and
+ * Uploads with many writers, ends the server with SIGKILL or SIGTERM at a random moment, starts it again on what is left and
  * checks that every acknowledged blob and action result is whole (I9); again and again on the same directory, at the
  * end of which all blobs of all cycles are read.
  */
@@ -53,7 +56,8 @@ export async function* crashCycles(options: CrashOptions): AsyncGenerator<CycleR
         const random = seededRandom(`${options.seed}/${cycle}`);
         const { uploads, killedAfterMs } = await uploadAndKill(server, options, cycle, random);
         const startedAt = performance.now();
-        server = await restart(serverOptions, random);
+        server =
+          options.end === "stop" ? await ServerProcess.start(serverOptions) : await restart(serverOptions, random);
         const restartMs = performance.now() - startedAt;
         const left = await directoryProblems(directory.path, server.endpoint);
         const verified = await verifyCycle(server, uploads, cycle === last ? older : sampleOf(older, random));
@@ -77,13 +81,18 @@ async function uploadAndKill(
   using clients = new CacheClients(server.endpoint, CONNECTIONS);
   let killed = false;
   const writers = Array.from({ length: options.writers }, (_, writer) =>
-    writeUntilKilled(clients.at(writer), { cycle: `${options.seed}/${cycle}`, writer }, { killed: () => killed }),
+    writeUntilKilled(
+      clients.at(writer),
+      { cycle: `${options.seed}/${cycle}`, writer },
+      { killed: () => killed, ...(options.end === "stop" ? { refusalCode: status.UNAVAILABLE } : {}) },
+    ),
   );
   const killedAfterMs = random.int(KILLED_AFTER_MS.min, KILLED_AFTER_MS.max);
   // The moment is the point of this test, not a wait for something.
   await new Promise((resolve) => setTimeout(resolve, killedAfterMs));
   killed = true;
-  await server.kill();
+  if (options.end === "stop") await server.stop();
+  else await server.kill();
   return { uploads: UploadLog.joined(await Promise.all(writers)), killedAfterMs };
 }
 

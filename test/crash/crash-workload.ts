@@ -73,6 +73,8 @@ export interface CrashView {
   readonly killed: () => boolean;
   /** Whether the server cannot do what it is asked, although it may live: then refusals are right answers. */
   readonly failing?: () => boolean;
+  /** The gRPC status that refusals must have then. Default: any. */
+  readonly refusalCode?: number;
   /** What an acknowledgement is worth that came now, of an upload that began at `sentAtMs`. Default: acknowledged. */
   readonly worth?: (sentAtMs: number) => "acknowledged" | "doubtful" | "afterCrash";
 }
@@ -85,7 +87,7 @@ export async function writeUntilKilled(
   names: { cycle: string; writer: number },
   crash: CrashView,
 ): Promise<UploadLog> {
-  const { killed, failing = killed, worth = () => "acknowledged" } = crash;
+  const { killed, failing = killed, refusalCode, worth = () => "acknowledged" } = crash;
   const log = new UploadLog();
   const random = seededRandom(`${names.cycle}/${names.writer}`);
   for (let step = 0; !killed(); step++) {
@@ -103,6 +105,8 @@ export async function writeUntilKilled(
       if (step % 3 === 2 && log.acknowledged.length > 0) await updateAction(client, names, log, random, worth);
     } catch (error) {
       if (failing()) {
+        const code = error instanceof Error && "code" in error ? error.code : undefined;
+        if (refusalCode !== undefined && code !== refusalCode) log.faults.push(`a refusal: ${String(error)}`);
         // Refusals come without a wait for anything: timers and signals want their turn.
         await setImmediate();
         continue;

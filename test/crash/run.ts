@@ -13,11 +13,13 @@ import { descriptorSuite } from "./descriptor-suite.ts";
 import { diskFullSuite } from "./disk-full-suite.ts";
 import { killSuite } from "./kill-suite.ts";
 import { powerSuite } from "./power-suite.ts";
+import { sigtermSuite } from "./sigterm-suite.ts";
 import { syscallSuite } from "./syscall-suite.ts";
 import { twinSuite } from "./twin-suite.ts";
 
 const SUITES: Readonly<Record<string, CrashSuite>> = {
   kill: killSuite,
+  sigterm: sigtermSuite,
   syscalls: syscallSuite,
   power: powerSuite,
   "disk-full": diskFullSuite,

@@ -1,0 +1,106 @@
+import { readdirSync, readlinkSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { ProcessMeter } from "../../bench/process-meter.ts";
+import { comesTrue, type Findings } from "../crash/scenario.ts";
+import { CacheClient } from "../support/cache-client.ts";
+import { ServerProcess } from "../support/server-process.ts";
+import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
+import type { AttackOrder, AttackProgress } from "./attack-worker.ts";
+import { type Attack, LARGE_BLOB, SERVER_TIMEOUTS_MS } from "./attacks.ts";
+import { GoodClient } from "./good-client.ts";
+
+export const ATTACK_COLUMNS = ["cut off", "after ms", "deadline", "RSS +MiB", "p99 calm", "p99 then", "ratio"];
+
+const RSS_GROWTH_MIB_MAX = 64;
+/** What the server is like when nobody attacks it. */
+const CALM_MS = 3000;
+/** For a machine that is busy with other things, and for connecting: the table has the figures. */
+const GRACE_MS = 15_000;
+const WORKER = new URL("attack-worker.ts", import.meta.url);
+
+/** Attacks a server of its own while a client does its work there. @returns the figures of {@link ATTACK_COLUMNS}. */
+export async function runAttack(attack: Attack, seed: string, findings: Findings): Promise<(number | string)[]> {
+  await using directory = await makeTemporaryDirectory("abuse");
+  await using server = await ServerProcess.start({
+    directory: directory.path,
+    extraArguments: [
+      // What the good client fills by itself is not to be taken for what the attackers cost.
+      "--hot-blob-memory=4MiB",
+      "--staging-memory=32MiB",
+      `--upload-idle-timeout=${SERVER_TIMEOUTS_MS.uploadIdle}ms`,
+      `--download-idle-timeout=${SERVER_TIMEOUTS_MS.downloadIdle}ms`,
+    ],
+  });
+  await storeLargeBlob(server.endpoint);
+  await using good = new GoodClient(server.endpoint, seed);
+  const { rssPeakMib: calmMib } = await watched(server.pid, new Promise((resolve) => setTimeout(resolve, CALM_MS)));
+  const calm = good.takeFigures();
+  const socketsBefore = socketCount(server.pid);
+
+  const order: AttackOrder = { attackName: attack.name, port: Number(server.endpoint.split(":")[1]), seed };
+  const worker = new Worker(WORKER, { workerData: order });
+  const { rssPeakMib, value: progress } = await watched(server.pid, untilCutOff(worker, attack));
+  const during = good.takeFigures();
+  await worker.terminate();
+
+  const growthMib = rssPeakMib - calmMib;
+  findings.problems.push(...new Set([...calm.faults, ...during.faults]));
+  findings.expect(during.callCount > 0, "the good client got no answer");
+  findings.expect(
+    progress.cutOffCount === attack.attackerCount,
+    `${attack.attackerCount - progress.cutOffCount} attackers were not cut off`,
+  );
+  findings.expect(growthMib <= RSS_GROWTH_MIB_MAX, `RSS grew by ${growthMib.toFixed(0)} MiB`);
+  const areGone = await comesTrue(() => Promise.resolve(socketCount(server.pid) <= socketsBefore));
+  findings.expect(areGone, `${socketCount(server.pid) - socketsBefore} sockets are left`);
+  await good[Symbol.asyncDispose]();
+  await server.stop();
+  return [
+    progress.cutOffCount,
+    progress.elapsedMs,
+    attack.deadlineMs,
+    growthMib.toFixed(1),
+    calm.p99Ms.toFixed(1),
+    during.p99Ms.toFixed(1),
+    (during.p99Ms / calm.p99Ms).toFixed(2),
+  ];
+}
+
+/** Resolves when all attackers are cut off, or when it has taken much too long. */
+function untilCutOff(worker: Worker, { attackerCount, deadlineMs }: Attack): Promise<AttackProgress> {
+  const { promise, resolve, reject } = Promise.withResolvers<AttackProgress>();
+  let progress: AttackProgress = { cutOffCount: 0, elapsedMs: 0 };
+  const timer = setTimeout(() => resolve(progress), deadlineMs + GRACE_MS);
+  worker.on("message", (message: AttackProgress) => {
+    progress = message;
+    if (progress.cutOffCount === attackerCount) resolve(progress);
+  });
+  worker.once("error", reject);
+  return promise.finally(() => clearTimeout(timer));
+}
+
+async function watched<Value>(pid: number, done: Promise<Value>): Promise<{ value: Value; rssPeakMib: number }> {
+  using meter = new ProcessMeter(pid, 100);
+  const value = await done;
+  return { value, rssPeakMib: meter.rssPeakMib };
+}
+
+async function storeLargeBlob(endpoint: string): Promise<void> {
+  using client = new CacheClient(endpoint);
+  await client.write(LARGE_BLOB);
+}
+
+/** Of the process. */
+function socketCount(pid: number): number {
+  const links = readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+  return links.filter((link) => link.startsWith("socket:")).length;
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    // It was closed meanwhile.
+    return "";
+  }
+}

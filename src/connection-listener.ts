@@ -1,5 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, Server as TlsServer, type TLSSocket } from "node:tls";
+import type { AddressPlaces } from "./address-places.ts";
 import { secureContextOptions, type TlsIdentity } from "./tls-identity.ts";
 
 /** How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4). */
@@ -14,6 +15,8 @@ export interface ConnectionListenerOptions {
   readonly connectionCountMax: number;
   /** Where given, a connection is open only while it has a place among those of all listeners. */
   readonly slots?: ConnectionPlaces | undefined;
+  /** Where given, a connection is open only while it has a place among those of its address. */
+  readonly addressPlaces?: AddressPlaces | undefined;
   /** A connection that has not shown its protocol after this long is closed. */
   readonly prefaceTimeoutMs: number;
   /** Told of each connection that was not taken for want of room or of a descriptor. */
@@ -149,12 +152,13 @@ export class ConnectionListener {
 
   /** @returns false where there was no place for it. */
   #take(socket: Socket): boolean {
-    const { slots, onRefused } = this.#options;
+    const { slots, addressPlaces } = this.#options;
+    // The system does not know it of a connection that is gone already.
+    const address = socket.remoteAddress ?? "";
+    if (addressPlaces?.tryTake(address) === false) return this.#refuse(socket);
     if (slots?.tryTake() === false) {
-      socket.on("error", () => {});
-      socket.destroy();
-      onRefused?.();
-      return false;
+      addressPlaces?.give(address);
+      return this.#refuse(socket);
     }
     this.#sockets.add(socket);
     const timer = setTimeout(() => socket.destroy(), this.#options.prefaceTimeoutMs);
@@ -163,11 +167,19 @@ export class ConnectionListener {
       this.#decide(socket);
       this.#sockets.delete(socket);
       slots?.give();
+      addressPlaces?.give(address);
       if (this.#sockets.size === 0) this.#onEmpty?.();
     });
     // A reset before or between the owners of the socket must not end the process; 'close' follows and cleans up.
     socket.on("error", () => {});
     return true;
+  }
+
+  #refuse(socket: Socket): false {
+    socket.on("error", () => {});
+    socket.destroy();
+    this.#options.onRefused?.();
+    return false;
   }
 
   #decide(accepted: Socket): void {

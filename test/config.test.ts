@@ -50,6 +50,7 @@ describe("loadConfig", () => {
       blobBytesMax: 0,
       stagingMemoryBytes: 128 * MIB,
       minLeaseMs: 3 * 3_600_000,
+      addressConnectionCountMax: 0,
       uploadIdleTimeoutMs: 60_000,
       downloadIdleTimeoutMs: 60_000,
       drainTimeoutMs: 30_000,

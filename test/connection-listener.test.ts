@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { AddressPlaces } from "../src/address-places.ts";
 import { ConnectionListener, type ConnectionListenerOptions } from "../src/connection-listener.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "./support/test-certificate.ts";
 
@@ -159,6 +160,19 @@ describe("ConnectionListener", () => {
     await text(socket);
     await listener?.close(60_000);
     expect(sessionCount).toBe(0);
+  });
+
+  it("closes connections of an address past its places, and takes new ones once it has one again", async () => {
+    let refusedCount = 0;
+    const addressPlaces = new AddressPlaces(1);
+    const port = await listen({ addressPlaces, onRefused: () => refusedCount++ });
+    const first = await dial(port);
+    const second = await dial(port);
+    await text(second.on("error", () => {})).catch(() => "");
+    expect(refusedCount).toBe(1);
+    first.end();
+    await text(first);
+    expect(await (await fetch(`http://127.0.0.1:${port}/again`)).text()).toBe("one GET /again");
   });
 
   it("closes connections past the budget and takes new ones once there is room", async () => {

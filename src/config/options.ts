@@ -298,6 +298,12 @@ export const OPTIONS = {
     defaultText: "4096, or half of the file descriptors that are left",
     help: "open connections; further ones are closed at once",
   }),
+  addressConnectionCountMax: option({
+    flag: "max-connections-per-address",
+    kind: count(0, 1_000_000),
+    defaultValue: () => 0,
+    help: "open connections of one client address, in each listener thread; further ones are closed at once; 0: any",
+  }),
   uploadIdleTimeoutMs: option({
     flag: "upload-idle-timeout",
     kind: duration(1),

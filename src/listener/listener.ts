@@ -1,3 +1,4 @@
+import { AddressPlaces } from "../address-places.ts";
 import { AssetStore } from "../asset/asset-store.ts";
 import { Assets } from "../asset/assets.ts";
 import { AddressGuard } from "../asset/origin/address-guard.ts";
@@ -129,6 +130,8 @@ export class Listener {
     this.#connections = new ConnectionListener({
       connectionCountMax: config.connectionCountMax,
       slots: connectionSlots,
+      addressPlaces:
+        config.addressConnectionCountMax === 0 ? undefined : new AddressPlaces(config.addressConnectionCountMax),
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
       onRefused: () => instruments.connectionsRefused.inc(),
       tls: files.tls,

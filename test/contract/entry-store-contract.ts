@@ -180,7 +180,7 @@ export function describeEntryStore(name: string, open: () => Promise<OpenEntrySt
         await expectStored(content);
       });
 
-      test.each([1, 100_000, 3_000_000])(
+      test.each([100, 100_000, 3_000_000])(
         "a blob of %i bytes is found and uploaded without its size",
         async (sizeBytes) => {
           const content = randomContent(random, sizeBytes);
@@ -191,7 +191,7 @@ export function describeEntryStore(name: string, open: () => Promise<OpenEntrySt
           await expectStored(content);
           const other = {
             ...randomContent(random, sizeBytes),
-            key: { ...randomContent(random, 1).key, sizeBytes: undefined },
+            key: { ...randomContent(random, 32).key, sizeBytes: undefined },
           };
           await expectCode("invalid_argument", () => upload(store, other));
           await expectAbsent(other.key);

@@ -94,15 +94,13 @@ export class ZstdDecoder {
 
   /**
    * @returns what the piece decodes to, in parts that are valid until the next one.
-   * @throws {CacheError} invalid_argument where it is no zstd data, or the size is passed.
+   * @throws {CacheError} invalid_argument where it is no zstd data, or the size is passed, which is too_large where it may be less.
    */
   *decode(piece: Uint8Array): Generator<Buffer> {
     for (const part of this.#frames.cut(piece)) {
       for (const decoded of this.#engine.decode(part, () => this.#sizeBytes - this.#decodedBytes + 1)) {
         this.#decodedBytes += decoded.length;
-        if (this.#decodedBytes > this.#sizeBytes) {
-          throw this.#refusedSize();
-        }
+        if (this.#decodedBytes > this.#sizeBytes) throw this.#refusedSize();
         yield decoded;
       }
     }

@@ -1,9 +1,9 @@
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
-import type { EntryContent } from "../cache/entry-store.ts";
+import type { EntryContent, LentPiece, LentPieces } from "../cache/entry-store.ts";
 import type { ResolvedRange } from "./byte-range-header.ts";
 
-/** What is in memory is sent in one write up to here, headers and all. */
+/** What lends no pieces is sent in one write up to here, headers and all. */
 const ONE_WRITE_BYTES_MAX = 256 * 1024;
 
 /**
@@ -23,15 +23,22 @@ export async function sendContent(
     // Of what it decodes to; how long this is nobody has said.
     delete allHeaders["content-length"];
   }
-  if (content.lend === undefined && (range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
+  const pieces = content.lend?.();
+  if (pieces === undefined && (range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
     const reading = content.bytes();
     const bytes = reading instanceof Promise ? await reading : reading;
     response.writeHead(status, allHeaders).end(bytes);
     return;
   }
   try {
+    const first = pieces?.take();
     response.writeHead(status, allHeaders);
-    await writePieces(response, content);
+    if (first !== undefined && first.bytes.length === allHeaders["content-length"]) {
+      response.end(first.bytes, first.giveBack);
+      return;
+    }
+    if (pieces === undefined) await writeIterated(response, content);
+    else await writePieces(response, pieces, first);
   } finally {
     content.close();
   }
@@ -50,17 +57,18 @@ export function contentHead(
   return { status: 206, headers: { ...headers, "content-length": limit, "content-range": contentRange } };
 }
 
-async function writePieces(response: ServerResponse, content: EntryContent): Promise<void> {
-  if (content.lend === undefined) {
-    for await (const bytes of content) if (!write(response, bytes)) await untilDrained(response);
-  } else {
-    const pieces = content.lend();
-    do {
-      for (let piece = pieces.take(); piece !== undefined; piece = pieces.take()) {
-        if (!write(response, piece.bytes, piece.giveBack)) await untilDrained(response);
-      }
-    } while (await pieces.more());
-  }
+async function writeIterated(response: ServerResponse, content: EntryContent): Promise<void> {
+  for await (const bytes of content) if (!write(response, bytes)) await untilDrained(response);
+}
+
+/** @param first of them, taken already. */
+async function writePieces(response: ServerResponse, pieces: LentPieces, first: LentPiece | undefined): Promise<void> {
+  let piece = first;
+  do {
+    for (piece ??= pieces.take(); piece !== undefined; piece = pieces.take()) {
+      if (!write(response, piece.bytes, piece.giveBack)) await untilDrained(response);
+    }
+  } while (await pieces.more());
 }
 
 /** @returns false where the client has to catch up before the next piece. */

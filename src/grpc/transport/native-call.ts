@@ -10,6 +10,7 @@ import { MESSAGE_PREFIX_BYTES } from "./native-message-assembler.ts";
 import type { CallHead } from "./native-request-head.ts";
 import { RequestQueue } from "./native-request-queue.ts";
 import { EMPTY_OK_BLOCK, OK_TRAILERS_BLOCK, RESPONSE_BLOCK, statusBlock } from "./native-response-blocks.ts";
+import type { SendTurns } from "./send-turns.ts";
 
 export interface NativeCallOptions {
   readonly peer: string;
@@ -18,6 +19,7 @@ export interface NativeCallOptions {
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
   readonly gatherBudget: ByteBudget;
+  readonly turns: SendTurns;
   readonly decompressor: Decompressor;
   readonly reportFault: FaultReporter;
   /** The call is over: its handler has settled. */
@@ -177,7 +179,9 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
       : [encodePrefix(sumOfLengths(message)), ...message];
     if (giveBack === undefined) this.#stream.write(...pieces);
     else this.#stream.writeLent(pieces, giveBack);
-    if (this.#stream.unsentBytes < this.#options.sendBufferBytesMax) return undefined;
+    if (this.#stream.unsentBytes < this.#options.sendBufferBytesMax) {
+      return this.#options.turns.spend(sumOfLengths(pieces));
+    }
     return new Promise((resolve) => {
       this.#roomWaiter = resolve;
     });

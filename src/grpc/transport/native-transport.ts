@@ -15,6 +15,7 @@ import { PendingCall } from "./native-pending-call.ts";
 import { httpAnswer, Refusal } from "./native-refusal.ts";
 import { type CallHead, readRequestHead, type RequestHead } from "./native-request-head.ts";
 import { statusBlock } from "./native-response-blocks.ts";
+import { SendTurns } from "./send-turns.ts";
 import { TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
 
 export interface NativeTransportOptions extends TransportOptions {
@@ -40,6 +41,7 @@ class NativeTransport implements GrpcTransport {
   readonly #options: Required<Omit<TransportOptions, "observer">> & Pick<TransportOptions, "observer">;
   readonly #connectionOptions: ConnectionOptions;
   readonly #gatherBudget: ByteBudget;
+  readonly #turns = new SendTurns();
   readonly #decompressor: Decompressor;
   readonly #connections = new Set<Http2Connection>();
   readonly #calls = new Set<NativeCall>();
@@ -155,6 +157,7 @@ class NativeTransport implements GrpcTransport {
       sendBufferBytesMax,
       sendStallTimeoutMs,
       gatherBudget: this.#gatherBudget,
+      turns: this.#turns,
       decompressor: this.#decompressor,
       reportFault,
       onFinished: (finished, statusCode) => {

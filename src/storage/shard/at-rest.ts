@@ -1,7 +1,8 @@
+import { join } from "node:path";
 import { constants, zstdCompressSync } from "node:zlib";
 import { type AtRest, type Encoding, ENCODINGS } from "../../cache/encoding.ts";
 import { decodeZstd, ZstdDecoder } from "../../cache/zstd/zstd-decoder.ts";
-import { readFully, removeQuietly, writeFully } from "../file-system.ts";
+import { type FileSystem, readFully, removeQuietly, writeFully } from "../file-system.ts";
 import { keyWords } from "../../cache/key-words.ts";
 import { ADOPTED_PAYLOAD_OFFSET, adoptedFileBytes } from "./adoption.ts";
 import { readStaged } from "./read-staged.ts";
@@ -16,6 +17,22 @@ const ENCODED_SHARE_MAX = 7 / 8;
 const ENCODER_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 /** Each such part of a large value is a frame. */
 const FRAME_BYTES = 1024 * 1024;
+
+/** Name of the temp file of a shard's upload that is being recoded. */
+export function recodedPath(directory: string, shardIndex: number, count: number): string {
+  return join(directory, `${prefixOf(shardIndex)}${count.toString(16)}.tmp`);
+}
+
+/** Removes what a thread that had this shard before has left: nobody goes on with that. */
+export function removeRecoded(fileSystem: FileSystem, directory: string, shardIndex: number): void {
+  for (const name of fileSystem.listDirectory(directory)) {
+    if (name.startsWith(prefixOf(shardIndex))) removeQuietly(fileSystem, join(directory, name));
+  }
+}
+
+function prefixOf(shardIndex: number): string {
+  return `shard-${shardIndex}-`;
+}
 
 /** @returns the encoding that the upload is to get; undefined where it keeps the one that it came in. */
 export function targetEncoding(atRest: AtRest, request: PutRequest): Encoding | undefined {

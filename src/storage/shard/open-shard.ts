@@ -4,6 +4,7 @@ import { DiskLedger } from "../disk-ledger.ts";
 import type { FileSystem } from "../file-system.ts";
 import { IndexWriter } from "../index/index-writer.ts";
 import { StorePaths } from "../store-paths.ts";
+import { removeRecoded } from "./at-rest.ts";
 import { Shard } from "./shard.ts";
 import { ShardAssignment } from "./shard-assignment.ts";
 import type { ShardWorkerData } from "./shard-protocol.ts";
@@ -28,6 +29,7 @@ export function openShard(
   const assignment = new ShardAssignment(data.shardCount, data.assignment);
   assignment.claim(data.shardIndex, threadId);
   const paths = new StorePaths(data.directory);
+  removeRecoded(fileSystem, paths.staging, data.shardIndex);
   const shard = new Shard({
     ...data,
     segmentsDirectory: paths.segments,

@@ -1,11 +1,10 @@
-import { join } from "node:path";
 import { keyWords } from "../../cache/key-words.ts";
 import { checkpointBytes, type CoveredSegment, saveCheckpoint } from "../index/index-checkpoint.ts";
 import { leaseSeconds } from "../lease-clock.ts";
 import { removeQuietly } from "../file-system.ts";
 import { type ChunkChecksums, recordFootprintBytes } from "../segment/segment-format.ts";
 import { adoptedFileBytes, adoptFile, stagingFileBytes } from "./adoption.ts";
-import { recodeFile, targetEncoding } from "./at-rest.ts";
+import { recodedPath, recodeFile, targetEncoding } from "./at-rest.ts";
 import { checkpointSource, loadIndex } from "./index-loading.ts";
 import { PutGroup } from "./put-group.ts";
 import { readStaged } from "./read-staged.ts";
@@ -113,8 +112,8 @@ export class Shard {
   /** A long upload in the encoding that it is to be stored in. @returns undefined where it stays as it is. */
   recode(request: PutRequest): Generator<undefined, PutRequest | undefined> {
     this.recodedCount += 1;
-    const name = `shard-${this.context.shardIndex}-${this.recodedCount.toString(16)}.tmp`;
-    return recodeFile(this.context, request, join(this.context.stagingDirectory, name));
+    const { stagingDirectory, shardIndex } = this.context;
+    return recodeFile(this.context, request, recodedPath(stagingDirectory, shardIndex, this.recodedCount));
   }
 
   /** Of an upload that was recoded, what it came as. */

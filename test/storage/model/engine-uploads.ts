@@ -97,7 +97,7 @@ export class EngineUploads {
 
   async #conclude(
     life: EngineLife,
-    { name, flaw, key }: Content,
+    { name, flaw, key, encoding }: Content,
     write: ModelWrite | undefined,
     send: () => Promise<"sent" | "discarded" | void>,
   ): Promise<void> {
@@ -118,8 +118,9 @@ export class EngineUploads {
       if (!isRefusal) this.#excuses.assertExplained(error);
       return;
     }
-    // Large uploads of what is there already are not read at all (BEHAVIOUR 2): nothing is kept of them.
-    if (flaw === "wrong hash" && this.#model.isAllowed(name, 0)) return;
+    // Uploads of what is there already are not read, or not decoded (BEHAVIOUR 2): nothing is kept of them.
+    const isSeenInside = flaw === "wrong hash" || encoding === "zstd";
+    if (write === undefined && isSeenInside && this.#model.isAllowed(name, 0)) return;
     if (write === undefined) throw new ModelViolation(`${name}: accepted although ${flaw}`);
     this.#figures.acknowledged += 1;
     this.#model.acknowledge(name, write, key.sizeBytes === undefined);

@@ -113,9 +113,13 @@ export interface RestoredCheckpoint {
   readonly fileBytes: number;
 }
 
-/** Removes a checkpoint that could not be used, so that the disk holds what the ledger counts. */
+/**
+ * Removes a checkpoint that could not be used, so that the disk holds what the ledger counts. For good, also where somebody else
+ * has removed it: one that came back with a power cut would cover what was appended in the place of a damaged tail.
+ */
 export function removeCheckpoint(source: CheckpointSource): void {
   removeIfThere(source.fileSystem, checkpointPath(source));
+  source.fileSystem.syncDirectory(source.directory);
 }
 
 /**

@@ -115,18 +115,19 @@ function summarize(segmentId: number, { header, nonce, records, endOffset }: Rec
 
 /**
  * Goes on appending to the shard's newest segment while it is less than half full, so that restarts do not leave
- * many small ones. Only the newest of those that may hold its keys may grow: else id and offset would no longer order the records of
- * a key. One that the checkpoint knew longer may not: the next start would take what is appended now for covered.
+ * many small ones. Only the newest of those that may hold its keys may grow: else id and offset would no longer order the
+ * records of a key. Nor may one that the checkpoint knew longer, because the next start would take what is appended now for
+ * covered; nor one that could not be read, because it would take what it holds for covered, and nobody has that in an index.
  */
 export function resumeNewest(
   context: ShardContext,
   request: LoadRequest,
-  { shortened }: LoadedIndex,
+  { shortened, unread }: LoadedIndex,
 ): SegmentWriter | undefined {
   const { fileSystem, segmentsDirectory, segmentBytesMax } = context;
   const newest = [...request.own, ...request.foreign].toSorted((a, b) => b.segmentId - a.segmentId)[0];
   if (newest === undefined || !request.own.includes(newest) || newest.endOffset > segmentBytesMax / 2) return undefined;
-  if (shortened.has(newest.segmentId)) return undefined;
+  if (shortened.has(newest.segmentId) || unread.has(newest.segmentId)) return undefined;
   const fd = fileSystem.open(segmentPath(segmentsDirectory, newest.segmentId), "read");
   let recovered: RecoveredSegment;
   try {

@@ -1,5 +1,9 @@
+import { rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { checkpointFileName } from "../../../src/storage/index/index-checkpoint.ts";
 import { randomContents } from "../../support/cas-content.ts";
+import { fileError } from "../../support/faulty-file-system.ts";
 import { testSeed } from "../../support/seed.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
 import { makeTemporaryDirectory, type TemporaryDirectory } from "../../support/temporary-directory.ts";
@@ -50,5 +54,37 @@ describe("a start finds the last acknowledged value of a key", () => {
     const before = shard.read(version(2));
     open({ minLeaseSeconds: 3600 });
     expect(shard.read(version(1))?.toString()).toBe(before?.toString());
+  });
+
+  test("also after a start that could not read it, whose own checkpoint does not hide it", () => {
+    open();
+    shard.put(version(1));
+    // A start opens it to make it whole, to fill the index, and to go on with it.
+    let openings = 0;
+    open({
+      before({ name, file }) {
+        if (name !== "open" || !file.endsWith(".seg")) return;
+        openings += 1;
+        if (openings === 2) throw fileError("EMFILE");
+      },
+    });
+    expect(shard.read(version(1))).toBeUndefined();
+    shard.shard.close();
+    open();
+    shard.expectStored(version(1));
+  });
+
+  test("and no checkpoint that was removed comes back with a power cut", () => {
+    open();
+    shard.put(version(1));
+    shard.shard.close();
+    rmSync(join(shard.paths.checkpoint, checkpointFileName(0)));
+    const synced: string[] = [];
+    open({
+      before({ name, file }) {
+        if (name === "syncDirectory") synced.push(file);
+      },
+    });
+    expect(synced).toContain(basename(shard.paths.checkpoint));
   });
 });

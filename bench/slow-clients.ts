@@ -1,3 +1,4 @@
+import "../src/steady-wasm-wrappers.ts";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 

@@ -1,7 +1,7 @@
 import { Piscina } from "piscina";
+import { PASSWORD_WORKER_URL } from "../worker-urls.ts";
 import type { PasswordChecker } from "./password-table.ts";
 
-const PASSWORD_WORKER_URL = new URL("../../workers/password-worker.ts", import.meta.url);
 const IDLE_MS = 60_000;
 
 export interface PasswordTask {

@@ -2,7 +2,7 @@ import { Worker } from "node:worker_threads";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Logger } from "../observability/logger.ts";
 import { telemetryEnvironment } from "../config/telemetry-environment.ts";
-import { LISTENER_WORKER_URL } from "../storage/worker-urls.ts";
+import { LISTENER_WORKER_URL } from "../worker-urls.ts";
 import { type CallHandlers, ThreadCalls } from "../thread-calls.ts";
 import { systemTimers, type Timer, type Timers } from "../timers.ts";
 import type { ListenerMethods, ListenerWorkerData, MainMethods } from "./listener-protocol.ts";

@@ -3,9 +3,8 @@ import { CacheError } from "../cache/cache-error.ts";
 import type { ScanRequest, ScanResult } from "../cache/chunking/content-scan.ts";
 import type { ContentScanner } from "../cache/chunking/content-scanner.ts";
 import { Places } from "../cache/places.ts";
+import { SCAN_WORKER_URL } from "../worker-urls.ts";
 import type { ScanMethodName, ScanMethods } from "./scan-protocol.ts";
-
-const SCAN_WORKER_URL = new URL("../../workers/scan-worker.ts", import.meta.url);
 
 /** Scans that take turns in the worker: each holds two windows of a chunking there, and a batch here. */
 const SCANS_MAX = 4;

@@ -11,7 +11,7 @@ import {
   type ShardTask,
   type ShardWorkerData,
 } from "./shard-protocol.ts";
-import { SHARD_WORKER_URL } from "../worker-urls.ts";
+import { SHARD_WORKER_URL } from "../../worker-urls.ts";
 
 /** What reads and uploads ask of a shard, in whatever thread they run. */
 export interface ShardAccess {

@@ -54,12 +54,18 @@ export class ServerBench implements AsyncDisposable {
     operation: LoadOperation,
     order: Partial<LoadOrder> = {},
   ): Promise<void> {
+    const run = (): Promise<LoadMeasurement> => this.run(load, operation, order);
+    if (this.#server.documentRoot !== undefined && operation === "upload") await run();
+    else await this.measureRun(scenario, run, order.batchBlobs);
+  }
+
+  /** The same calls without a row. */
+  async run(load: LoadGenerator, operation: LoadOperation, order: Partial<LoadOrder> = {}): Promise<LoadMeasurement> {
     const directory = this.#server.documentRoot;
-    if (directory === undefined) {
-      await this.measureRun(scenario, () => load.run(operation, order), order.batchBlobs);
-    } else if (operation === "upload") await load.run("fileWrite", { directory });
-    else if (operation === "readBack") await this.measureRun(scenario, () => load.run("fileRead", order));
-    else throw new RangeError(`${scenario} cannot be had from files`);
+    if (directory === undefined) return await load.run(operation, order);
+    if (operation === "upload") return await load.run("fileWrite", { directory });
+    if (operation === "readBack") return await load.run("fileRead", order);
+    throw new RangeError(`${operation} cannot be had from files`);
   }
 
   /** A row of whatever `run` does to the server. */

@@ -40,6 +40,24 @@ describe("RequestBodies", () => {
     server?.close();
   });
 
+  test("the memory of each chunk is free once the upload has taken its bytes", async () => {
+    const entries = new MemoryEntryStore();
+    const chunks: Uint8Array[] = [];
+    const { stored, sent } = await store(async (options) => {
+      const staged = await entries.stage(KEY, options);
+      const write = staged.write.bind(staged);
+      // At once and later, as where the bytes go to a file.
+      staged.write = (chunk) =>
+        chunks.push(chunk) % 2 === 0 ? write(chunk) : Promise.resolve().then(() => write(chunk));
+      return staged;
+    });
+    sent.end(BODY);
+    expect(await stored).toBe(BODY.length);
+    expect(Buffer.from((await (await entries.get(KEY))?.bytes()) ?? [])).toEqual(BODY);
+    expect(chunks.length).toBeGreaterThan(1);
+    expect(chunks.map(({ buffer }) => buffer.byteLength)).toEqual(chunks.map(() => 0));
+  });
+
   test("a client that goes while staging waits ends the wait", async () => {
     const waiting = Promise.withResolvers<AbortSignal>();
     const { stored, sent } = await store(async ({ signal }) => {

@@ -11,10 +11,21 @@ import {
   type OptionName,
   OPTIONS,
 } from "./config/options.ts";
+import { listeningAddressOf } from "./service-manager/listening-address.ts";
+import {
+  type InheritedSocket,
+  readServiceEnvironment,
+  SERVICE_VARIABLES,
+  type ServiceEnvironment,
+  type ServiceProcess,
+} from "./service-manager/service-environment.ts";
 
 export { type Config, hasCredentials } from "./config/options.ts";
 
-/** One effective value and where it came from: `flag --port`, `environment KURA_PORT`, `file <path>`, `default`. */
+/**
+ * One effective value and where it came from: `flag --port`, `environment KURA_PORT`, `file <path>`, `default`, or
+ * `inherited socket`, which goes before all others.
+ */
 export interface Setting {
   readonly flag: string;
   readonly text: string;
@@ -23,11 +34,18 @@ export interface Setting {
 
 /** What the command line asks for. */
 export type Invocation =
-  | { readonly command: CommandName; readonly config: Config; readonly settings: readonly Setting[] }
+  | {
+      readonly command: CommandName;
+      readonly config: Config;
+      readonly settings: readonly Setting[];
+      readonly service: ServiceEnvironment;
+    }
   /** `--help`, `--version`: print and exit 0. */
   | { readonly command: "print"; readonly text: string }
   /** Nothing can be done; every problem found, each a sentence. */
   | { readonly command: "refuse"; readonly problems: readonly string[] };
+
+const THIS_PROCESS: ServiceProcess = { pid: process.pid, listeningAddressOf };
 
 /**
  * Reads the command line, the environment and the file named by `--config`, in this order of precedence.
@@ -36,6 +54,7 @@ export type Invocation =
 export function loadConfig(
   args: readonly string[] = process.argv.slice(2),
   environment: Readonly<Record<string, string | undefined>> = process.env,
+  serviceProcess: ServiceProcess = THIS_PROCESS,
 ): Invocation {
   const commandLine = parseCommandLine(args, describeFlags());
   if (commandLine.kind === "print") return { command: "print", text: commandLine.text };
@@ -44,10 +63,13 @@ export function loadConfig(
   const configPath = commandLine.flags.get("config") ?? nonEmpty(environment[environmentName("config")]);
   const file = readConfigFile(configPath, new Set(Object.values(OPTIONS).map(({ flag }) => flag)));
   problems.push(...file.problems);
+  const forService = commandLine.command === "verify" ? {} : environment;
+  const service = readServiceEnvironment(forService, serviceProcess, problems);
 
   const { values, settings } = resolveOptions(({ flag, standardEnvironment }) => {
     const label = environmentName(flag);
     return (
+      asGiven(inheritedText(flag, service.socket), "inherited socket (LISTEN_FDS)", "LISTEN_FDS") ??
       asGiven(flag === OPTIONS.directory.flag ? commandLine.operand : undefined, "argument", "directory") ??
       asGiven(commandLine.flags.get(flag), `flag --${flag}`, `--${flag}`) ??
       asGiven(nonEmpty(environment[label]), `environment ${label}`, label) ??
@@ -57,8 +79,14 @@ export function loadConfig(
   }, problems);
   // Each option of the table got a value, or else a problem, which is looked at below.
   const config = values as Config;
-  if (problems.length === 0) problems.push(...conflictsIn(config));
-  return problems.length > 0 ? { command: "refuse", problems } : { command: commandLine.command, config, settings };
+  if (problems.length === 0) problems.push(...conflictsIn(config, service));
+  if (problems.length > 0) return { command: "refuse", problems };
+  return { command: commandLine.command, config, settings, service };
+}
+
+/** Takes what was meant for this process alone out of what the processes that it starts are given. */
+export function forgetServiceEnvironment(): void {
+  for (const name of SERVICE_VARIABLES) delete process.env[name];
 }
 
 /** The effective options as a file that `--config` takes, each with its source as a comment. */
@@ -80,6 +108,12 @@ function describeFlags(): Flag[] {
     description: `${definition.help} (${environmentName(definition.flag)}, default: ${defaultText(definition)})`,
   }));
   return [...described, config];
+}
+
+/** What a socket that is bound already says of the options that are about binding one. */
+function inheritedText(flag: string, socket: InheritedSocket | undefined): string | undefined {
+  if (flag === OPTIONS.host.flag) return socket?.host;
+  return flag === OPTIONS.port.flag ? socket?.port.toString() : undefined;
 }
 
 interface GivenText {
@@ -132,8 +166,8 @@ function resolveOptions(given: (option: Option<unknown>) => GivenText | undefine
 }
 
 /** Values that are fine alone and not together. */
-function conflictsIn(config: Config): string[] {
-  const { maxBytes, stagingDiskBytes, blobBytesMax } = config;
+function conflictsIn(config: Config, { socket }: ServiceEnvironment): string[] {
+  const { maxBytes, stagingDiskBytes, blobBytesMax, listenerCount } = config;
   const bytes = (value: number) => OPTIONS.maxBytes.kind.format(value);
   const problems: string[] = [];
   if (stagingDiskBytes >= maxBytes) {
@@ -143,6 +177,12 @@ function conflictsIn(config: Config): string[] {
   }
   if (blobBytesMax > maxBytes) {
     problems.push(`--max-blob-size: expected at most --max-size (${bytes(maxBytes)}), got ${bytes(blobBytesMax)}`);
+  }
+  if (socket !== undefined && listenerCount > 1) {
+    // Each thread closes the descriptor that it listens on, and Node cannot duplicate one.
+    problems.push(
+      `--listeners: expected 1 with a socket that is inherited (LISTEN_FDS), which threads of Node cannot share, got ${listenerCount}`,
+    );
   }
   return [...problems, ...accessConflictsIn(config)];
 }

@@ -1,4 +1,4 @@
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, type AddressInfo, type ListenOptions, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, Server as TlsServer, type TLSSocket } from "node:tls";
 import type { AddressPlaces } from "./address-places.ts";
 import { secureContextOptions, type TlsIdentity } from "./tls-identity.ts";
@@ -78,17 +78,13 @@ export class ConnectionListener {
    * connections over them.
    * @throws the system's error, such as EADDRINUSE.
    */
-  async listen(host: string, port: number, reusePort = false): Promise<ListenAddress> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.once("error", reject);
-    this.#server.listen({ host, port, reusePort }, resolve);
-    await promise;
-    this.#server.off("error", reject);
-    // A failed accept, for want of a descriptor say, is one connection less and not the end of the process (H9).
-    this.#server.on("error", () => this.#options.onRefused?.());
-    const address = this.#server.address();
-    if (address === null || typeof address === "string") throw new Error("a TCP server has an address and a port");
-    return address;
+  listen(host: string, port: number, reusePort = false): Promise<ListenAddress> {
+    return this.#listen({ host, port, reusePort });
+  }
+
+  /** Takes connections from a socket that listens already, and closes it in the end. */
+  listenOn(descriptor: number): Promise<ListenAddress> {
+    return this.#listen({ fd: descriptor });
   }
 
   /** Connections to come are made with it; those that are there go on. */
@@ -106,6 +102,19 @@ export class ConnectionListener {
     await this.#becomeEmpty(deadlineMs);
     for (const socket of this.#sockets) socket.destroy();
     await this.#becomeEmpty(undefined);
+  }
+
+  async #listen(place: ListenOptions | { readonly fd: number }): Promise<ListenAddress> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject);
+    this.#server.listen(place, resolve);
+    await promise;
+    this.#server.off("error", reject);
+    // A failed accept, for want of a descriptor say, is one connection less and not the end of the process (H9).
+    this.#server.on("error", () => this.#options.onRefused?.());
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("a TCP server has an address and a port");
+    return address;
   }
 
   async #becomeEmpty(deadlineMs: number | undefined): Promise<void> {

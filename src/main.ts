@@ -1,9 +1,10 @@
 import { constants } from "node:os";
 import process from "node:process";
 import { systemClock } from "./clock.ts";
-import { type Config, formatSettings, loadConfig } from "./config.ts";
+import { type Config, forgetServiceEnvironment, formatSettings, loadConfig } from "./config.ts";
 import { createLogger } from "./observability/logger.ts";
 import { startServer } from "./server.ts";
+import type { ServiceEnvironment } from "./service-manager/service-environment.ts";
 import { verifyStore } from "./storage/verify-store.ts";
 import { formatVerifySummary, showProgress } from "./verify-report.ts";
 import { VERSION } from "./version.ts";
@@ -15,6 +16,7 @@ const SIGNAL_ECHO_MS = 100;
 /** @returns the exit code. */
 async function main(): Promise<number> {
   const invocation = loadConfig();
+  forgetServiceEnvironment();
   switch (invocation.command) {
     case "print":
       process.stdout.write(invocation.text);
@@ -28,20 +30,21 @@ async function main(): Promise<number> {
     case "verify":
       return verify(invocation.config);
     case "serve":
-      return await serve(invocation.config);
+      return await serve(invocation.config, invocation.service);
   }
 }
 
-async function serve(config: Config): Promise<number> {
+async function serve(config: Config, { socket }: ServiceEnvironment): Promise<number> {
   const logger = createLogger({ level: config.logLevel, format: config.logFormat });
   process.on("uncaughtExceptionMonitor", (error) => logger.fatal({ error }, "the process ends"));
   // Before the start, so that a signal that comes meanwhile stops the server as soon as it runs.
   const stopped = nextStopSignal();
   try {
-    const server = await startServer(config, { logger });
+    const server = await startServer(config, { logger, inheritedSocket: socket });
     // Left alone where it has nothing to do: then the end of a terminal is the end of the server.
     if (server.hasFiles) process.on("SIGHUP", () => server.reload());
-    process.stdout.write(`kura ${VERSION} listening on ${server.endpoint}\n`);
+    const origin = socket === undefined ? "" : " (inherited socket)";
+    process.stdout.write(`kura ${VERSION} listening on ${server.endpoint}${origin}\n`);
     logger.info({ signal: await stopped }, "draining; a second signal ends the process at once");
     await server.close();
     logger.info("closed");

@@ -22,6 +22,7 @@ import { type EngineFigures, sumMetrics } from "./observability/metrics.ts";
 import { observeListenerThread, observeProcess } from "./observability/process-metrics.ts";
 import { RequestObservers } from "./observability/request-observers.ts";
 import { Readiness } from "./readiness.ts";
+import type { InheritedSocket } from "./service-manager/service-environment.ts";
 import type { ListenerStoreData } from "./storage/listener/listener-protocol.ts";
 import { StorageEngine } from "./storage/storage-engine.ts";
 import type { CallHandlers } from "./thread-calls.ts";
@@ -54,6 +55,8 @@ export interface ServerDependencies {
   /** Default: the sharded store in `config.directory`. */
   readonly openEngine?: OpenEngine;
   readonly clock?: Clock;
+  /** Served on instead of a port. */
+  readonly inheritedSocket?: InheritedSocket | undefined;
   /** Where `--access-log` goes. Default: standard error. */
   readonly accessLogger?: Logger;
 }
@@ -80,6 +83,7 @@ export class KuraServer implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #observers: RequestObservers;
+  readonly #inheritedSocket: InheritedSocket | undefined;
   readonly #startedAtMs: number;
   readonly #connectionSlots: ConnectionSlots;
   readonly #keptUploads: KeptUploads;
@@ -98,7 +102,7 @@ export class KuraServer implements AsyncDisposable {
 
   private constructor(
     config: Config,
-    { logger, clock = systemClock }: ServerDependencies,
+    { logger, clock = systemClock, inheritedSocket }: ServerDependencies,
     observers: RequestObservers,
   ) {
     const { connectionCountMax, listenerCount } = config;
@@ -106,6 +110,7 @@ export class KuraServer implements AsyncDisposable {
     this.#logger = logger;
     this.#clock = clock;
     this.#observers = observers;
+    this.#inheritedSocket = inheritedSocket;
     this.#startedAtMs = clock.monotonicMs();
     this.#connectionSlots = new ConnectionSlots(connectionCountMax, MAIN_LISTENER, listenerCount);
     // What is left behind counts as if one more listener kept it.
@@ -126,16 +131,18 @@ export class KuraServer implements AsyncDisposable {
 
   /**
    * Binds the port first, so that a port in use is found before the data is touched and `/readyz` tells of a long
-   * start; then opens the engine and serves.
+   * start; then opens the engine and serves. From a socket that was inherited it takes connections when it serves them:
+   * they wait there meanwhile.
    * @throws where the certificate, the port or the engine cannot be had; nothing is left open then.
    */
   static async start(config: Config, dependencies: ServerDependencies): Promise<KuraServer> {
-    const { openEngine = openShardedStore, logger, accessLogger } = dependencies;
+    const { openEngine = openShardedStore, logger, accessLogger, inheritedSocket } = dependencies;
     const opening = RequestObservers.open(config, logger, accessLogger);
     const server = new KuraServer(config, dependencies, opening instanceof Promise ? await opening : opening);
     try {
-      await server.#listen();
+      if (inheritedSocket === undefined) await server.#listen();
       await server.#serve(await openEngine(config, server.#logger, server.#clock));
+      if (inheritedSocket !== undefined) await server.#listen();
     } catch (error) {
       await server.close(0);
       throw error;
@@ -189,8 +196,10 @@ export class KuraServer implements AsyncDisposable {
 
   async #listen(): Promise<void> {
     const { host, port, listenerCount } = this.#config;
-    if (listenerCount > 1 && port !== 0) await refuseTakenPort(host, port);
-    const { address, port: boundPort } = await this.#listener.listen(port);
+    const inherited = this.#inheritedSocket;
+    if (inherited === undefined && listenerCount > 1 && port !== 0) await refuseTakenPort(host, port);
+    const { address, port: boundPort } =
+      inherited === undefined ? await this.#listener.listen(port) : await this.#listener.listenOn(inherited.descriptor);
     this.#port = boundPort;
     this.#endpoint = `${isIPv6(address) ? `[${address}]` : address}:${boundPort}`;
     if (!isLoopbackAddress(address)) this.#warnOfExposure();

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { hash } from "node:crypto";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as delay } from "node:timers/promises";
@@ -20,10 +21,16 @@ class Kura {
   stdout = "";
   stderr = "";
 
-  constructor(command: string, args: readonly string[], environment: Record<string, string>) {
+  constructor(
+    command: string,
+    args: readonly string[],
+    environment: Record<string, string>,
+    descriptors: readonly number[] = [],
+  ) {
     const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], ...environment };
     // A group of its own, so that nothing that npm starts can be left behind.
-    this.child = spawn(command, args, { cwd: REPOSITORY, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const options = { cwd: REPOSITORY, env, detached: true };
+    this.child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe", ...descriptors] });
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
     this.exit = once(this.child, "close").then(() => {
@@ -142,6 +149,24 @@ describe("the kura process", () => {
       await delay(10);
     }
     expect((await kura.exit).code).toBe(143);
+  });
+
+  it.runIf(process.platform === "linux")("serves on a socket that it inherits", async () => {
+    const socket = createServer().listen(0, "127.0.0.1");
+    await once(socket, "listening");
+    const { port } = socket.address() as AddressInfo;
+    const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
+    const args = ["--port", "1", "--dir", directory.path, "--max-size", "1GiB", "--shards", "2"];
+    const shell = ["-c", 'LISTEN_PID=$$ exec "$@"', "sh", process.execPath, "src/main.ts", ...args];
+    const kura = new Kura("/bin/sh", shell, { LISTEN_FDS: "1" }, [fd]);
+    started.push(kura);
+    // It has a descriptor of its own by now, and nobody else is to take its connections.
+    socket.close();
+    expect(await kura.endpoint()).toBe(`127.0.0.1:${port}`);
+    expect(kura.stdout).toMatch(/ \(inherited socket\)\n$/);
+    expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200);
+    kura.signal("SIGTERM");
+    expect(await kura.exit).toEqual({ code: 0, signal: null });
   });
 
   it("reports every bad option and exits 1", async () => {

@@ -172,6 +172,11 @@ export class Listener {
     return this.#connections.listen(host, port, listenerCount > 1);
   }
 
+  /** Takes connections from a socket that listens already. */
+  listenOn(descriptor: number): Promise<ListenAddress> {
+    return this.#connections.listenOn(descriptor);
+  }
+
   /** From now on gRPC and the cache protocols over HTTP are served. @returns the blobs, as clients without an instance name see them. */
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes } = this.#options.config;

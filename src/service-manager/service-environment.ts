@@ -1,0 +1,61 @@
+import type { ListeningAddress } from "./listening-address.ts";
+
+/** What a service manager says by its environment to the process that it starts (sd_listen_fds, sd_notify). */
+export interface ServiceEnvironment {
+  /** Given where there is a socket to serve on. */
+  readonly socket: InheritedSocket | undefined;
+}
+
+/** A listening socket that whoever started this process has opened. */
+export interface InheritedSocket extends ListeningAddress {
+  readonly descriptor: number;
+}
+
+/** Meant for one process, and not for those that it starts. */
+export const SERVICE_VARIABLES = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] as const;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Descriptors are handed down from here on: SD_LISTEN_FDS_START. */
+const FIRST_DESCRIPTOR = 3;
+
+export interface ServiceProcess {
+  readonly pid: number;
+  readonly listeningAddressOf: (descriptor: number) => ListeningAddress | undefined;
+}
+
+/** Adds to `problems` why what was handed down cannot be used. */
+export function readServiceEnvironment(
+  environment: Environment,
+  process: ServiceProcess,
+  problems: string[],
+): ServiceEnvironment {
+  return { socket: readSocket(environment, process, problems) };
+}
+
+function readSocket(
+  { LISTEN_FDS: count, LISTEN_PID: pid }: Environment,
+  process: ServiceProcess,
+  problems: string[],
+): InheritedSocket | undefined {
+  if (count === undefined) return undefined;
+  if (pid !== String(process.pid)) {
+    // To serve elsewhere instead would look as if all were well, while connections wait in the socket for good.
+    problems.push(
+      `LISTEN_PID: expected ${process.pid}, which is this process, got ${JSON.stringify(pid ?? "")}; npm start is another one`,
+    );
+    return undefined;
+  }
+  if (count !== "1") {
+    problems.push(`LISTEN_FDS: expected 1 socket, got ${JSON.stringify(count)}`);
+    return undefined;
+  }
+  const address = process.listeningAddressOf(FIRST_DESCRIPTOR);
+  if (address === undefined) {
+    problems.push(
+      `LISTEN_FDS: expected descriptor ${FIRST_DESCRIPTOR} to be a TCP socket that listens, in this network namespace`,
+    );
+    return undefined;
+  }
+  return { descriptor: FIRST_DESCRIPTOR, ...address };
+}

@@ -5,6 +5,8 @@ import { type Config, forgetServiceEnvironment, formatSettings, loadConfig } fro
 import { createLogger } from "./observability/logger.ts";
 import { startServer } from "./server.ts";
 import type { ServiceEnvironment } from "./service-manager/service-environment.ts";
+import { ServiceManager } from "./service-manager/service-manager.ts";
+import { connectNotify } from "./service-manager/service-notifier.ts";
 import { verifyStore } from "./storage/verify-store.ts";
 import { formatVerifySummary, showProgress } from "./verify-report.ts";
 import { VERSION } from "./version.ts";
@@ -34,15 +36,17 @@ async function main(): Promise<number> {
   }
 }
 
-async function serve(config: Config, { socket }: ServiceEnvironment): Promise<number> {
+async function serve(config: Config, { socket, notify, watchdogIntervalMs }: ServiceEnvironment): Promise<number> {
   const logger = createLogger({ level: config.logLevel, format: config.logFormat });
   process.on("uncaughtExceptionMonitor", (error) => logger.fatal({ error }, "the process ends"));
+  const manager = new ServiceManager(connectNotify(notify, logger), watchdogIntervalMs);
   // Before the start, so that a signal that comes meanwhile stops the server as soon as it runs.
   const stopped = nextStopSignal();
   try {
     const server = await startServer(config, { logger, inheritedSocket: socket });
+    manager.follow(server);
     // Left alone where it has nothing to do: then the end of a terminal is the end of the server.
-    if (server.hasFiles) process.on("SIGHUP", () => server.reload());
+    if (server.hasFiles || notify !== undefined) process.on("SIGHUP", () => manager.reload(server));
     const origin = socket === undefined ? "" : " (inherited socket)";
     process.stdout.write(`kura ${VERSION} listening on ${server.endpoint}${origin}\n`);
     logger.info({ signal: await stopped }, "draining; a second signal ends the process at once");

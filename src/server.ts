@@ -30,6 +30,8 @@ import { VERSION } from "./version.ts";
 
 /** The storage engine as the server needs it. */
 export interface Engine extends ListenerEntryStore, AsyncDisposable {
+  /** Resolves once all of its threads have answered. @throws where one is not running. */
+  heartbeat(): Promise<void>;
   stats(): EngineFigures;
   /** By name, those of each shard. */
   histograms(): Readonly<Record<string, readonly Histogram[]>>;
@@ -179,6 +181,11 @@ export class KuraServer implements AsyncDisposable {
     this.#filesProblem = undefined;
     for (const thread of this.#threads) thread.call("useFiles", this.#files).catch(() => undefined);
     this.#logger.info("certificates and credentials were read again");
+  }
+
+  /** Resolves once every thread that serves has answered. @throws where one is not running. */
+  async heartbeat(): Promise<void> {
+    await Promise.all([this.#engine?.heartbeat(), ...this.#threads.map((thread) => thread.call("heartbeat", {}))]);
   }
 
   /**

@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { CacheClient, digestOf } from "./support/cache-client.ts";
 import { StalledUpload } from "./support/stalled-upload.ts";
+import { ToldManager } from "./support/told-manager.ts";
 import { makeTemporaryDirectory, type TemporaryDirectory } from "./support/temporary-directory.ts";
 
 const REPOSITORY = fileURLToPath(new URL("..", import.meta.url));
@@ -167,6 +168,27 @@ describe("the kura process", () => {
     expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200);
     kura.signal("SIGTERM");
     expect(await kura.exit).toEqual({ code: 0, signal: null });
+  });
+
+  it("tells its service manager what becomes of it, and survives a reload without files", async () => {
+    const manager = new ToldManager(directory.path);
+    const args = ["--port", "0", "--dir", join(directory.path, "managed"), "--max-size", "1GiB", "--shards", "2"];
+    const kura = run(args, { ...manager.environment, WATCHDOG_USEC: "3600000000" });
+    await kura.endpoint();
+    await manager.untilTold("WATCHDOG=1");
+    kura.signal("SIGHUP");
+    await manager.untilTold("RELOADING=1");
+    kura.signal("SIGTERM");
+    expect(await kura.exit).toEqual({ code: 0, signal: null });
+    await manager.untilTold("STOPPING=1");
+    expect(manager.told).toEqual([
+      ["STATUS=starting"],
+      ["READY=1", "STATUS=serving"],
+      ["WATCHDOG=1"],
+      ["RELOADING=1", expect.stringMatching(/^MONOTONIC_USEC=\d+$/)],
+      ["READY=1"],
+      ["STOPPING=1", expect.stringMatching(/^STATUS=draining/)],
+    ]);
   });
 
   it("reports every bad option and exits 1", async () => {

@@ -39,6 +39,8 @@ export interface ListenerMethods {
   listen: { request: Nothing; response: Nothing };
   useFiles: { request: ListenerFiles; response: Nothing };
   showReadiness: { request: ReadinessStatus; response: Nothing };
+  /** Answered in its turn: the thread is alive. */
+  heartbeat: { request: Nothing; response: Nothing };
   report: { request: Nothing; response: ListenerReport };
   bytesHere: { request: { name: string }; response: { bytes: number } };
   surrender: { request: { name: string }; response: { detached: DetachedBlob | undefined } };

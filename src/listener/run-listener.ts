@@ -39,6 +39,7 @@ export async function runListener(data: ListenerWorkerData, port: ThreadPort): P
       readiness.follow(status);
       return {};
     },
+    heartbeat: () => ({}),
     async report() {
       const { connectionCount: connections, callsInFlight } = listener;
       const { stagingMemoryBytes = 0, hotRecordBytes = 0 } = store ?? {};

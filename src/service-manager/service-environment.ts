@@ -4,6 +4,16 @@ import type { ListeningAddress } from "./listening-address.ts";
 export interface ServiceEnvironment {
   /** Given where there is a socket to serve on. */
   readonly socket: InheritedSocket | undefined;
+  /** Given where it wants to be told what becomes of the process. */
+  readonly notify: NotifyEnvironment | undefined;
+  /** Given where it ends a process that says nothing for so long. */
+  readonly watchdogIntervalMs: number | undefined;
+}
+
+/** The environment of the program that tells it. */
+export interface NotifyEnvironment {
+  readonly NOTIFY_SOCKET: string;
+  readonly PATH: string | undefined;
 }
 
 /** A listening socket that whoever started this process has opened. */
@@ -12,7 +22,14 @@ export interface InheritedSocket extends ListeningAddress {
 }
 
 /** Meant for one process, and not for those that it starts. */
-export const SERVICE_VARIABLES = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] as const;
+export const SERVICE_VARIABLES = [
+  "LISTEN_FDS",
+  "LISTEN_PID",
+  "LISTEN_FDNAMES",
+  "NOTIFY_SOCKET",
+  "WATCHDOG_USEC",
+  "WATCHDOG_PID",
+] as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -30,7 +47,12 @@ export function readServiceEnvironment(
   process: ServiceProcess,
   problems: string[],
 ): ServiceEnvironment {
-  return { socket: readSocket(environment, process, problems) };
+  const { NOTIFY_SOCKET, PATH } = environment;
+  return {
+    socket: readSocket(environment, process, problems),
+    notify: NOTIFY_SOCKET === undefined ? undefined : { NOTIFY_SOCKET, PATH },
+    watchdogIntervalMs: readWatchdog(environment, process, problems),
+  };
 }
 
 function readSocket(
@@ -58,4 +80,16 @@ function readSocket(
     return undefined;
   }
   return { descriptor: FIRST_DESCRIPTOR, ...address };
+}
+
+function readWatchdog(
+  { WATCHDOG_USEC: interval, WATCHDOG_PID: pid }: Environment,
+  process: ServiceProcess,
+  problems: string[],
+): number | undefined {
+  // Another process of the service may be the one that is watched.
+  if (interval === undefined || (pid !== undefined && pid !== String(process.pid))) return undefined;
+  if (/^[1-9]\d{0,14}$/.test(interval)) return Number(interval) / 1000;
+  problems.push(`WATCHDOG_USEC: expected microseconds, got ${JSON.stringify(interval)}`);
+  return undefined;
 }

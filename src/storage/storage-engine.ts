@@ -113,6 +113,11 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
     this.links.delete(listenerIndex);
   }
 
+  /** Resolves once every shard worker has answered. @throws {CacheError} unavailable where one is not running. */
+  async heartbeat(): Promise<void> {
+    await Promise.all(this.parts.shards.map((shard) => shard.call("heartbeat", {})));
+  }
+
   stats(): EngineStats {
     const { shards, ledger, staging, leftUploads, hotRecords, sizes } = this.parts;
     const snapshots = shards.map((shard) => ({

@@ -176,6 +176,17 @@ test("a listener thread that dies is started again; the others serve meanwhile, 
   for (const upload of stalled) upload[Symbol.dispose]();
 });
 
+test("a server has a heartbeat while all of its listener threads run", async () => {
+  const server = await start();
+  await server.heartbeat();
+  const dying = listenerThread();
+  const exited = new Promise((resolve) => dying.once("exit", resolve));
+  dying.postMessage(null);
+  await exited;
+  await expect(server.heartbeat()).rejects.toThrow("the listener thread");
+  await vi.waitFor(() => server.heartbeat(), { timeout: 20_000 });
+});
+
 test("uploads that a listener thread kept when it died go on at the others", async () => {
   const server = await start();
   const blobs = Array.from({ length: CONNECTIONS }, (_, i) => random.bytes(i % 6 === 1 ? 9 * MIB : 100_000));

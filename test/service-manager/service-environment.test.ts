@@ -15,6 +15,28 @@ function problemsWith(environment: Record<string, string>, ...args: string[]): r
   return invocation.command === "refuse" ? invocation.problems : [];
 }
 
+describe("a watchdog", () => {
+  const intervalOf = (environment: Record<string, string>) => {
+    const invocation = loadWith(environment);
+    return invocation.command === "serve" ? invocation.service.watchdogIntervalMs : invocation;
+  };
+
+  it("is given in microseconds, to one process or to all", () => {
+    expect(intervalOf({ WATCHDOG_USEC: "30000500" })).toBe(30_000.5);
+    expect(intervalOf({ WATCHDOG_USEC: "30000500", WATCHDOG_PID: `${PID}` })).toBe(30_000.5);
+    expect(intervalOf({ WATCHDOG_USEC: "30000500", WATCHDOG_PID: "12" })).toBeUndefined();
+    expect(intervalOf({})).toBeUndefined();
+  });
+
+  it("is a time", () => {
+    for (const text of ["", "0", "-1", "30s", "1e9"]) {
+      expect(problemsWith({ WATCHDOG_USEC: text })).toEqual([
+        `WATCHDOG_USEC: expected microseconds, got ${JSON.stringify(text)}`,
+      ]);
+    }
+  });
+});
+
 describe("a socket that is handed down", () => {
   it("goes before every option about a port, and says so", () => {
     const args = ["config", "--port", "1", "--host", "127.0.0.2"];

@@ -9,6 +9,8 @@ export class MemoryEngine extends MemoryEntryStore implements Engine {
 
   readonly entryBytesMax = 1024 ** 3;
 
+  async heartbeat(): Promise<void> {}
+
   stats(): EngineFigures & { stagedBytes: number } {
     return { stagedBytes: this.stagedBytes, shards: [{ syncs: 1 }, { syncs: 2 }] };
   }

@@ -127,6 +127,8 @@ export interface ShardMethods {
    * it had asked is done.
    */
   serveListener: { request: { port: MessagePort }; response: Record<never, never> };
+  /** Answered in its turn: the worker is alive. */
+  heartbeat: { request: Record<never, never>; response: Record<never, never> };
   sync: { request: Record<never, never>; response: Record<never, never> };
   /** Saves this shard's part of the index, so that the next start need not read every footer. */
   checkpoint: { request: Record<never, never>; response: { bytes: number } };

@@ -61,6 +61,8 @@ export class ShardServer {
         // A task that is open for as long as the listener lives: a Piscina thread without one sleeps on its own port.
         await serveListener(task.request.port, (asked) => this.handle(asked));
         return {};
+      case "heartbeat":
+        return {};
       case "sync":
         this.shard.sync();
         return {};

@@ -107,6 +107,14 @@ describe.each(Object.entries(DEATHS))("H28: a shard whose thread %s", (_name, ki
     expect(readdirSync(join(engine.directory, "staging"))).toEqual([]);
   });
 
+  test("gives no heartbeat while it is away", async () => {
+    await engine.store.heartbeat();
+    await killShard(kill);
+    await expect(engine.store.heartbeat()).rejects.toThrow("a storage worker ended unexpectedly");
+    await recovered();
+    await engine.store.heartbeat();
+  });
+
   test("serves what it has while it is away", async () => {
     const contents = randomContents(random, [100, 40 * KIB, 3 * MIB]);
     await putAll(contents);

@@ -1,40 +1,16 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, cpSync, mkdirSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { parseAllDocuments } from "yaml";
 import { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
-import { readDockerfile, readText, readUnit, REPOSITORY } from "./deploy-files.ts";
+import { type DeployCase, freePort, problemsOf, run, TIMEOUT_MS } from "./deploy-case.ts";
+import { readDockerfile, readText, REPOSITORY } from "./deploy-files.ts";
+import { SYSTEMD_CASES } from "./systemd-cases.ts";
 
-export interface DeployCase {
-  readonly name: string;
-  /** @returns what is wrong. */
-  readonly run: () => Promise<readonly string[]>;
-}
-
-const TIMEOUT_MS = 300_000;
-/** `systemd-analyze security` counts from 0 (nothing is allowed) to 10 (everything), in tenths here. */
-const EXPOSURE_TENTHS_MAX = 15;
 const KUBERNETES_MODELS = "kubernetes-models@4.5.1";
-
-/** Runs a program to its end. @returns what it printed, both outputs together. */
-function run(program: string, args: readonly string[], input = ""): Promise<{ code: number; output: string }> {
-  return new Promise((resolve) => {
-    const options = { cwd: REPOSITORY, timeout: TIMEOUT_MS };
-    const child = execFile(program, args, options, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : (child.exitCode ?? 1), output: stdout + stderr });
-    });
-    child.stdin?.end(input);
-  });
-}
-
-async function problemsOf(program: string, args: readonly string[], input = ""): Promise<string[]> {
-  const { code, output } = await run(program, args, input);
-  return code === 0 ? [] : [`${program} ${args.join(" ")}: exit code ${code}: ${output.slice(-1000)}`];
-}
 
 const prometheusCases: DeployCase[] = [
   {
@@ -59,42 +35,6 @@ const prometheusCases: DeployCase[] = [
       const { code, output } = await run("promtool", ["check", "metrics"], metrics);
       // 3: it parses, and there are names that others would choose otherwise.
       return code === 0 || code === 3 ? [] : [`exit code ${code}: ${output.slice(-1000)}`];
-    },
-  },
-];
-
-const systemdCases: DeployCase[] = [
-  {
-    name: "systemd-analyze verify: the unit",
-    run: async () => {
-      await using directory = await makeTemporaryDirectory("deploy-systemd");
-      // Its program, where it is looked for.
-      const program = (readUnit().find(({ name }) => name === "ExecStart")?.value ?? "").split(" ", 1)[0]!;
-      const here = join(directory.path, program);
-      mkdirSync(dirname(here), { recursive: true });
-      writeFileSync(here, "");
-      chmodSync(here, 0o755);
-      const unit = join(directory.path, "kura.service");
-      writeFileSync(
-        unit,
-        readText("deploy/systemd/kura.service").replaceAll("/opt/kura", join(directory.path, "opt/kura")),
-      );
-      const { code, output } = await run("systemd-analyze", ["verify", "--man=no", "--recursive-errors=no", unit]);
-      const complaints = output.split("\n").filter((line) => line.includes("kura.service"));
-      return code === 0 ? complaints : [`exit code ${code}: ${output.slice(-1000)}`];
-    },
-  },
-  {
-    name: `systemd-analyze security: an exposure of at most ${EXPOSURE_TENTHS_MAX / 10}`,
-    run: () => {
-      const threshold = `--threshold=${EXPOSURE_TENTHS_MAX}`;
-      return problemsOf("systemd-analyze", [
-        "security",
-        "--no-pager",
-        "--offline=true",
-        threshold,
-        "deploy/systemd/kura.service",
-      ]);
     },
   },
 ];
@@ -196,15 +136,6 @@ const imageCase: DeployCase = {
   },
 };
 
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return String(port);
-}
-
 async function judgeImage(
   server: ChildProcess,
   healthCheck: readonly string[],
@@ -235,7 +166,7 @@ async function judgeImage(
 
 export const DEPLOY_CASES: readonly DeployCase[] = [
   ...prometheusCases,
-  ...systemdCases,
+  ...SYSTEMD_CASES,
   composeCase,
   kubernetesCase,
   imageCase,

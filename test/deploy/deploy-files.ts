@@ -59,8 +59,8 @@ export function startCommand(): { readonly environment: Readonly<Record<string, 
 }
 
 /** The settings of a systemd unit, in their order. */
-export function readUnit(): readonly { readonly name: string; readonly value: string }[] {
-  const lines = readText("deploy/systemd/kura.service").split("\n");
+export function readUnit(unit = "kura.service"): readonly { readonly name: string; readonly value: string }[] {
+  const lines = readText(`deploy/systemd/${unit}`).split("\n");
   return lines.flatMap((line) => {
     const [, name, value = ""] = /^(\w+)=(.*)$/.exec(line) ?? [];
     return name === undefined ? [] : [{ name, value }];

@@ -7,7 +7,7 @@ import { environmentName, OPTIONS } from "../../src/config/options.ts";
 import { readDockerfile, readText, readUnit, REPOSITORY, startCommand } from "./deploy-files.ts";
 
 const { drainTimeoutMs } = configFrom({});
-const FILES = ["Dockerfile", "compose.yaml", "systemd/kura.service", "kubernetes/kura.yaml"].map(
+const FILES = ["Dockerfile", "compose.yaml", "systemd/kura.service", "systemd/kura.socket", "kubernetes/kura.yaml"].map(
   (name) => `deploy/${name}`,
 );
 
@@ -61,6 +61,12 @@ test("the systemd unit starts Kura as `npm start` does, and waits for its drain"
     expect(valueOf("Environment")?.split(" ")).toContain(`${name}=${value}`);
   }
   expect(Number(valueOf("TimeoutStopSec")) * 1000).toBeGreaterThan(drainTimeoutMs + 10_000);
+});
+
+test("the systemd socket is one, where Kura listens without it", () => {
+  const { host, port } = configFrom({});
+  const listening = readUnit("kura.socket").filter(({ name }) => name.startsWith("Listen"));
+  expect(listening).toEqual([{ name: "ListenStream", value: `${host}:${port}` }]);
 });
 
 interface ComposeService {

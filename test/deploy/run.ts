@@ -13,6 +13,9 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => 
 installPrograms([
   { program: "promtool", packages: ["prometheus"] },
   { program: "systemd-analyze", packages: ["systemd"] },
+  { program: "systemd-socket-activate", packages: ["systemd"] },
+  { program: "systemd-notify", packages: ["systemd"] },
+  { program: "python3", packages: ["python3"] },
   { program: "docker-compose", packages: ["docker-compose"] },
   { program: "setpriv", packages: ["util-linux"] },
 ]);

@@ -14,6 +14,8 @@ export interface ServerProcessOptions {
   readonly shards?: number;
   /** Further command-line arguments. */
   readonly extraArguments?: readonly string[];
+  /** Of Node itself, such as `--import=FILE`, which counts for every thread. */
+  readonly nodeArguments?: readonly string[];
   /** A command that becomes the server by `exec`, such as `prlimit --nofile=64`: the process id stays the same. */
   readonly wrapper?: readonly string[];
   /** On top of this process's own. */
@@ -168,6 +170,7 @@ function commandLine(options: ServerProcessOptions): string[] {
   const line = [
     "--max-semi-space-size=4",
     "--disable-warning=ExperimentalWarning",
+    ...(options.nodeArguments ?? []),
     "src/main.ts",
     "--port",
     "0",

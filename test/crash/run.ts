@@ -15,11 +15,13 @@ import { killSuite } from "./kill-suite.ts";
 import { powerSuite } from "./power-suite.ts";
 import { sigtermSuite } from "./sigterm-suite.ts";
 import { syscallSuite } from "./syscall-suite.ts";
+import { threadSuite } from "./thread-suite.ts";
 import { twinSuite } from "./twin-suite.ts";
 
 const SUITES: Readonly<Record<string, CrashSuite>> = {
   kill: killSuite,
   sigterm: sigtermSuite,
+  threads: threadSuite,
   syscalls: syscallSuite,
   power: powerSuite,
   "disk-full": diskFullSuite,

@@ -4,6 +4,6 @@ import { BroadcastChannel, isMainThread, workerData } from "node:worker_threads"
 const channel = new BroadcastChannel("stall");
 channel.unref();
 if (isMainThread) process.on("SIGUSR2", () => channel.postMessage("now"));
-else if ((workerData as { shardIndex?: number }).shardIndex === 0) {
+else if ((workerData as { shardIndex?: number } | null)?.shardIndex === 0) {
   channel.onmessage = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }

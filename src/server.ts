@@ -301,6 +301,7 @@ export class KuraServer implements AsyncDisposable {
           files: this.#files,
           store: engine.attachListener(listenerIndex),
           connectionSlots: this.#connectionSlots.buffer,
+          requestRates: this.#listener.rates?.buffer,
           keptUploads: this.#keptUploads.buffer,
         };
       },

@@ -10,6 +10,7 @@ import { Client, type ClientReadableStream, credentials, status } from "@grpc/gr
 import { pino } from "pino";
 import { afterEach, describe, expect, it, onTestFinished } from "vitest";
 import { casKey } from "../src/cache/entry-key.ts";
+import { type Clock, systemClock } from "../src/clock.ts";
 import { type Config, loadConfig } from "../src/config.ts";
 import { type HealthCheckResponse, SERVING_STATUS } from "../src/grpc/health-messages.ts";
 import { serviceDefinition } from "../src/grpc/proto-definitions.ts";
@@ -34,13 +35,17 @@ describe("KuraServer", () => {
   const openServers: KuraServer[] = [];
   let engine = new MemoryEngine();
 
-  async function start(config: Config = testConfig(), opening: Promise<void> = Promise.resolve()): Promise<KuraServer> {
+  async function start(
+    config: Config = testConfig(),
+    opening: Promise<void> = Promise.resolve(),
+    clock: Clock = systemClock,
+  ): Promise<KuraServer> {
     engine = new MemoryEngine();
     const openEngine = async (): Promise<MemoryEngine> => {
       await opening;
       return engine;
     };
-    const server = await startServer(config, { logger: pino({ level: "silent" }), openEngine });
+    const server = await startServer(config, { logger: pino({ level: "silent" }), openEngine, clock });
     openServers.push(server);
     return server;
   }
@@ -113,7 +118,7 @@ describe("KuraServer", () => {
       'kura_connections_accepted_total{protocol="http2"} 1',
       'kura_engine_shard_syncs{shard="1"} 2',
       'kura_engine_shard_group_puts_count{shard="0"} 2',
-      'kura_requests_shed_total{protocol="grpc"} 0',
+      'kura_requests_shed_total{protocol="grpc",reason="rate"} 0',
       "kura_connections_max 32",
       "kura_ready 1",
     ]) {
@@ -121,6 +126,47 @@ describe("KuraServer", () => {
     }
     expect(text).toMatch(/^kura_info\{version="\d+\.\d+\.\d+",durability="commit"\} 1$/m);
   });
+
+  it.each(["native", "grpc-js"])(
+    "has one rate for a caller over %s and HTTP, and probes go free",
+    async (transport) => {
+      let nowMs = 1e6;
+      const config = testConfig("--request-rate", "2", "--request-burst", "4", "--grpc-transport", transport);
+      const { endpoint } = await start(config, Promise.resolve(), { wallMs: () => 0, monotonicMs: () => nowMs });
+      const get = async (path: string, method = "GET"): Promise<Response> => {
+        const response = await fetch(`http://${endpoint}${path}`, { method });
+        await response.arrayBuffer();
+        return response;
+      };
+      using client = new CacheClient(endpoint);
+      await client.write(BLOB);
+      await client.read(digestOf(BLOB));
+      const { hash } = digestOf(BLOB);
+      expect([(await get(`/cas/${hash}`)).status, (await get(`/cas/${hash}`)).status]).toEqual([200, 200]);
+      const refused = await get(`/cas/${hash}`);
+      expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+      await expect(client.read(digestOf(BLOB))).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+      await expect(client.write(BLOB)).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+      // Tools that take nothing else for an answer.
+      const key = "0".repeat(40);
+      for (const path of [`/gradle/${key}`, `/metro/${key}`, `/nx/v1/cache/${key}`]) {
+        expect((await get(path)).status).toBe(404);
+      }
+      expect((await get(`/nx/v1/cache/${key}`, "PUT")).status).toBe(403);
+      const connection = new Client(endpoint, credentials.createInsecure());
+      onTestFinished(() => connection.close());
+      const health = serviceClient(connection, "grpc.health.v1.Health");
+      for (let i = 0; i < 8; i++) {
+        for (const path of ["/healthz", "/readyz", "/status", "/metrics"]) expect((await get(path)).status).toBe(200);
+        expect(await health.unary("Check", { service: "" })).toMatchObject({ status: SERVING_STATUS.serving });
+      }
+      const metrics = await (await fetch(`http://${endpoint}/metrics`)).text();
+      expect(metrics).toContain('kura_requests_shed_total{protocol="grpc",reason="rate"} 2\n');
+      expect(metrics).toContain('kura_requests_shed_total{protocol="http",reason="rate"} 5\n');
+      nowMs += 500;
+      expect([(await get(`/cas/${hash}`)).status, (await get(`/cas/${hash}`)).status]).toEqual([200, 429]);
+    },
+  );
 
   it.each(["native", "grpc-js"])("serves gRPC over %s and HTTP with a certificate", async (transport) => {
     await using directory = await makeTemporaryDirectory("server-tls");

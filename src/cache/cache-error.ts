@@ -22,9 +22,14 @@ export interface FieldViolation {
   readonly description: string;
 }
 
+/** Why a request was shed: its caller makes too many; too much memory is in use; anything else that is full. */
+export type ShedReason = "rate" | "memory" | "room";
+
 export interface CacheErrorOptions {
   /** When a retry may succeed, in milliseconds from now; sent as RetryInfo or Retry-After. */
   retryAfterMs?: number;
+  /** Of what is shed; default: room. */
+  shedBy?: ShedReason;
   /** For clients that act on them; sent as BadRequest where the API asks for it. */
   fieldViolations?: readonly FieldViolation[];
   cause?: unknown;
@@ -39,6 +44,8 @@ const NO_VIOLATIONS: readonly FieldViolation[] = [];
 export class CacheError extends Error {
   readonly code: CacheErrorCode;
   readonly retryAfterMs: number | undefined;
+  /** For the metrics; undefined where nothing was shed. */
+  readonly shedBy: ShedReason | undefined;
   readonly fieldViolations: readonly FieldViolation[];
 
   constructor(code: CacheErrorCode, message: string, options: CacheErrorOptions = {}) {
@@ -50,6 +57,11 @@ export class CacheError extends Error {
     this.name = "CacheError";
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;
+    this.shedBy = options.shedBy ?? (code === "resource_exhausted" || code === "storage_full" ? "room" : undefined);
     this.fieldViolations = options.fieldViolations ?? NO_VIOLATIONS;
   }
+}
+
+export function shedReasonOf(error: unknown): ShedReason | undefined {
+  return error instanceof CacheError ? error.shedBy : undefined;
 }

@@ -31,6 +31,7 @@ const OTLP_TRACES_PATH = "/v1/traces";
 interface EarlierValues extends CredentialSources {
   readonly directory?: string;
   readonly maxBytes?: number;
+  readonly requestRate?: number;
 }
 
 /** What callers can be known by. */
@@ -303,6 +304,19 @@ export const OPTIONS = {
     kind: count(0, 1_000_000),
     defaultValue: () => 0,
     help: "open connections of one client address, in each listener thread; further ones are closed at once; 0: any",
+  }),
+  requestRate: option({
+    flag: "request-rate",
+    kind: count(0, 1_000_000),
+    defaultValue: () => 0,
+    help: "requests a second of one caller, over gRPC and HTTP and in all listeners together; further ones are told when to come again; 0: any",
+  }),
+  requestBurst: option({
+    flag: "request-burst",
+    kind: count(1, 10_000_000),
+    defaultValue: ({ requestRate = 0 }) => Math.max(1, 10 * requestRate),
+    defaultText: "10 times --request-rate",
+    help: "requests that a caller may make at once after a pause, where there is --request-rate",
   }),
   uploadIdleTimeoutMs: option({
     flag: "upload-idle-timeout",

@@ -1,8 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import createRouter, { type HTTPMethod } from "find-my-way";
-import type { Authorizer } from "../auth/authorizer.ts";
-import { CacheError } from "../cache/cache-error.ts";
-import { guarded, type RouteAccess } from "./route-access.ts";
+import { CacheError, type ShedReason } from "../cache/cache-error.ts";
+import { guarded, type RouteAccess, type RouteGuards } from "./route-access.ts";
 
 /** One request with what its path matched. */
 export interface HttpExchange {
@@ -14,6 +13,8 @@ export interface HttpExchange {
   awaitsContinue: boolean;
   /** Who was let in, for logs. */
   callerName?: string | undefined;
+  /** Why there was no room for it, whatever it was answered. */
+  shedBy?: ShedReason | undefined;
 }
 
 /** Answers a request. What it throws before the headers are out becomes the answer, see `http-status.ts`. */
@@ -44,16 +45,15 @@ type RouteTree = ReturnType<typeof createTree>;
 
 /** Paths to handlers. Anything that serves HTTP/1.1 registers here, by a function of the type {@link HttpRoutes}. */
 export class HttpRouter {
-  readonly #authorizer: Authorizer | undefined;
+  readonly #guards: RouteGuards;
   readonly #methods = new Set<HTTPMethod>();
   readonly #router = createTree();
   /** By their last two segments. */
   readonly #endings = createTree();
   #protocol = "";
 
-  /** @param authorizer undefined: everybody may do everything. */
-  constructor(authorizer?: Authorizer) {
-    this.#authorizer = authorizer;
+  constructor(guards: RouteGuards = {}) {
+    this.#guards = guards;
   }
 
   addProtocols(protocols: HttpProtocols): void {
@@ -93,7 +93,7 @@ export class HttpRouter {
   }
 
   #add(tree: RouteTree, method: HTTPMethod, path: string, access: RouteAccess, answer: HttpHandler): void {
-    const handler = this.#authorizer === undefined ? answer : guarded(answer, access, this.#authorizer);
+    const handler = guarded(answer, access, this.#guards);
     for (const name of method === "GET" ? (["GET", "HEAD"] as const) : [method]) {
       this.#methods.add(name);
       // The route itself is what is found: find-my-way wants a handler, and nobody calls it.

@@ -1,13 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Authorizer } from "../auth/authorizer.ts";
-import { CacheError } from "../cache/cache-error.ts";
+import { CacheError, shedReasonOf } from "../cache/cache-error.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import { RequestTally } from "../observability/request-tally.ts";
 import { type FaultReporter, HTTP_STATUS, toHttpFailure } from "./http-status.ts";
 import { type HttpExchange, type HttpProtocols, HttpRouter, sendText } from "./http-router.ts";
 import { ObservedExchange } from "./observed-exchange.ts";
+import type { RouteGuards } from "./route-access.ts";
 
 export interface HttpServerLimits {
   /** From the first byte of a request to the end of its headers; past it 408. */
@@ -39,14 +39,12 @@ interface RoutedExchange extends HttpExchange {
 
 const NO_PARAMS: HttpExchange["params"] = {};
 
-export interface HttpServerOptions {
+export interface HttpServerOptions extends RouteGuards {
   /** What is there from the start; the others are added by {@link HttpServer.serve}. */
   readonly protocols: HttpProtocols;
   readonly reportFault: (...fault: [...Parameters<FaultReporter>, ObservedRequest]) => void;
   readonly observe?: RequestObserver | undefined;
   readonly metrics: Metrics;
-  /** Left out: everybody may do everything. */
-  readonly authorizer?: Authorizer | undefined;
   readonly limits?: Partial<HttpServerLimits>;
 }
 
@@ -56,16 +54,18 @@ export class HttpServer {
   readonly #router: HttpRouter;
   readonly #reportFault: HttpServerOptions["reportFault"];
   readonly #observe: RequestObserver | undefined;
+  readonly #metrics: Metrics;
   readonly #tally: RequestTally;
   readonly #refusedBodyMsMax: number;
   readonly #inFlight = new Set<ServerResponse>();
   #isServing = false;
   #isDraining = false;
 
-  constructor({ protocols, reportFault, observe, metrics, authorizer, limits }: HttpServerOptions) {
-    this.#router = new HttpRouter(authorizer);
+  constructor({ protocols, reportFault, observe, metrics, limits, ...guards }: HttpServerOptions) {
+    this.#router = new HttpRouter(guards);
     this.#reportFault = reportFault;
     this.#observe = observe;
+    this.#metrics = metrics;
     this.#tally = new RequestTally(metrics);
     this.#router.addProtocols(protocols);
     const effective = { ...DEFAULT_LIMITS, ...limits };
@@ -119,6 +119,7 @@ export class HttpServer {
       const status = response.headersSent ? response.statusCode : HTTP_STATUS.cancelled;
       const durationMs = performance.now() - startedMs;
       this.#tally.count(exchange.protocol, knownMethod(request), status, durationMs);
+      if (exchange.shedBy !== undefined) this.#metrics.countShed("http", exchange.shedBy);
       ended?.({ statusCode: status, status: String(status), isServerFault: status >= 500, durationMs });
       if (this.#isDraining) request.socket.destroySoon();
     });
@@ -154,6 +155,7 @@ export class HttpServer {
 
   #fail(error: unknown, exchange: RoutedExchange): void {
     const { response, awaitsContinue } = exchange;
+    exchange.shedBy = shedReasonOf(error);
     const { status, message, retryAfterSeconds } = toHttpFailure(error, (reference, cause) => {
       this.#reportFault(reference, cause, new ObservedExchange(exchange));
     });

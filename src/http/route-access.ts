@@ -1,7 +1,8 @@
 import type { Authorizer } from "../auth/authorizer.ts";
 import { clientCertificateOf } from "../auth/client-certificate.ts";
 import type { Role } from "../auth/role.ts";
-import { CacheError } from "../cache/cache-error.ts";
+import type { RequestRates } from "../auth/request-rates.ts";
+import { CacheError, shedReasonOf } from "../cache/cache-error.ts";
 import type { HttpExchange, HttpHandler } from "./http-router.ts";
 
 /** What a caller needs in order to be answered at a route. No route is without one. */
@@ -10,6 +11,18 @@ export interface RouteAccess {
   readonly role: Role;
   /** The instance that the request is for; left out: it concerns none. */
   readonly instanceOf?: (exchange: HttpExchange) => string;
+  /** What operators ask for is answered however much they have asked before. */
+  readonly isUncounted?: boolean;
+  /** Answers instead of 429, for tools that do not take that. */
+  readonly whenShed?: (exchange: HttpExchange) => void;
+}
+
+/** Who judges requests before they are answered. */
+export interface RouteGuards {
+  /** Left out: everybody may do everything. */
+  readonly authorizer?: Authorizer | undefined;
+  /** Left out: as often as they like. */
+  readonly rates?: RequestRates | undefined;
 }
 
 export const OPEN: RouteAccess = { role: "none" };
@@ -24,10 +37,18 @@ export function namedValueAccess(instanceName: string): { readonly read: RouteAc
 const CHALLENGES = ['Basic realm="kura", charset="UTF-8"', 'Bearer realm="kura"'];
 
 /** The same handler for callers who are let in: nothing of the body is read before. */
-export function guarded(handler: HttpHandler, access: RouteAccess, authorizer: Authorizer): HttpHandler {
-  if (access.role === "none") return handler;
+export function guarded(handler: HttpHandler, access: RouteAccess, { authorizer, rates }: RouteGuards): HttpHandler {
+  const { role, isUncounted, whenShed } = access;
+  if (role === "none" || (authorizer === undefined && rates === undefined)) return handler;
   return async (exchange) => {
-    await admit(exchange, access, authorizer);
+    try {
+      if (authorizer !== undefined) await admit(exchange, access, authorizer);
+      if (isUncounted !== true) rates?.count(exchange.callerName, exchange.request.socket.remoteAddress ?? "");
+    } catch (error) {
+      exchange.shedBy = shedReasonOf(error);
+      if (exchange.shedBy === undefined || whenShed === undefined) throw error;
+      return whenShed(exchange);
+    }
     await handler(exchange);
   };
 }

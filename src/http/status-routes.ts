@@ -21,7 +21,7 @@ export interface StatusSources {
 
 /** What operators and probes ask for: `/healthz`, `/readyz`, `/status`, `/metrics`. */
 export function statusRoutes({ readiness, process, statusRole }: StatusSources): HttpRoutes {
-  const figures = { role: statusRole };
+  const figures = { role: statusRole, isUncounted: true };
   return (router) => {
     router.route("GET", "/healthz", OPEN, ({ response }) => sendText(response, 200, "alive\n"));
     router.route("GET", "/readyz", OPEN, ({ response }) => {

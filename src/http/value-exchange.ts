@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from "node:http";
-import { CacheError } from "../cache/cache-error.ts";
+import { CacheError, shedReasonOf } from "../cache/cache-error.ts";
 import type { ValueStore } from "../cache/value-store.ts";
 import { requestedRange, type ResolvedRange } from "./byte-range-header.ts";
 import { contentHead, sendContent } from "./content-response.ts";
@@ -76,8 +76,14 @@ export async function absentIfUnavailable(exchange: HttpExchange, sending: () =>
     const isTheirs =
       error instanceof CacheError && HTTP_STATUS[error.code] < 500 && error.code !== "resource_exhausted";
     if (isTheirs || exchange.response.headersSent) throw error;
-    sendText(exchange.response, HTTP_STATUS.not_found, "not to be had now\n");
+    exchange.shedBy = shedReasonOf(error);
+    sendAbsence(exchange);
   }
+}
+
+/** For what is there, perhaps. */
+export function sendAbsence({ response }: HttpExchange): void {
+  sendText(response, HTTP_STATUS.not_found, "not to be had now\n");
 }
 
 /**

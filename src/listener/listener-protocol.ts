@@ -18,6 +18,8 @@ export interface ListenerWorkerData {
   readonly store: ListenerStoreData;
   /** See ConnectionSlots. */
   readonly connectionSlots: SharedArrayBuffer;
+  /** See RequestRates; undefined where there is no rate. */
+  readonly requestRates: SharedArrayBuffer | undefined;
   /** Int32 by listener: interrupted uploads that it keeps. */
   readonly keptUploads: SharedArrayBuffer;
 }

@@ -3,6 +3,7 @@ import { AssetStore } from "../asset/asset-store.ts";
 import { Assets } from "../asset/assets.ts";
 import { AddressGuard } from "../asset/origin/address-guard.ts";
 import { OriginFetches } from "../asset/origin/origin-fetches.ts";
+import { RequestRates } from "../auth/request-rates.ts";
 import type { BlobStore } from "../cache/blob-store.ts";
 import { BlobsByHash } from "../cache/blobs-by-hash.ts";
 import { CHUNKINGS } from "../cache/chunking/chunking.ts";
@@ -28,12 +29,14 @@ import { executionService } from "../grpc/execution-service.ts";
 import type { FaultReporter } from "../grpc/grpc-status.ts";
 import { healthService } from "../grpc/health-service.ts";
 import { ObservedCall, watchCalls } from "../grpc/observed-call.ts";
+import { limitedAdmission } from "../grpc/limited-admission.ts";
 import { protoOutputReferences } from "../grpc/output-references-reader.ts";
 import { protoActionResultFormat } from "../grpc/proto-action-result-format.ts";
 import { reflectionService } from "../grpc/reflection-service.ts";
 import { ResumableUploads, type UploadPeers } from "../grpc/resumable-uploads.ts";
 import { createGrpcJsTransport } from "../grpc/transport/grpc-js-transport.ts";
 import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
+import { type CallAdmission, TRANSPORT_DEFAULTS } from "../grpc/transport/transport-options.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
 import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
@@ -75,6 +78,8 @@ export interface ListenerOptions {
   readonly process: ProcessView;
   /** Given where several listeners share one bound. */
   readonly connectionSlots?: ConnectionSlots;
+  /** See {@link RequestRates}; given where another listener has made it. */
+  readonly requestRates?: SharedArrayBuffer | undefined;
   readonly uploadPeers?: UploadPeers;
   /** Told of every request. */
   readonly observe?: RequestObserver | undefined;
@@ -93,6 +98,8 @@ const TRANSPORTS = { native: createNativeTransport, "grpc-js": createGrpcJsTrans
 export class Listener {
   readonly metrics = new Metrics();
   readonly uploads: ResumableUploads;
+  /** Undefined where callers may call as often as they like. */
+  readonly rates: RequestRates | undefined;
   readonly #clients = new ClientMetrics(this.metrics);
   readonly #options: ListenerOptions;
   readonly #access: AccessControl;
@@ -120,11 +127,16 @@ export class Listener {
       clock,
       onRefused: (kind) => instruments.authFailures.inc({ kind }),
     });
+    const { requestRate, requestBurst } = config;
+    if (requestRate > 0) {
+      this.rates = new RequestRates({ requestRate, requestBurst, clock, buffer: options.requestRates });
+    }
     this.#http = new HttpServer({
       protocols: { status: statusRoutes({ readiness, process: options.process, statusRole: config.statusRole }) },
       metrics: this.metrics,
       reportFault: this.#reportFault,
       authorizer: this.#access.authorizer,
+      rates: this.rates,
       observe: options.observe,
     });
     this.#connections = new ConnectionListener({
@@ -191,7 +203,7 @@ export class Listener {
     const { authorizer } = this.#access;
     const methods = this.#bindServices(store, caches);
     this.#transport = createTransport(authorizer === undefined ? methods : authorizedMethods(methods, authorizer), {
-      ...(authorizer === undefined ? {} : { admission: callAdmission(authorizer) }),
+      admission: this.#callAdmission(),
       reportFault: this.#reportCallFault,
       observer: { ...createCallMetrics(this.metrics), watch: watchCalls(this.#options.observe) },
       messageBytesMax,
@@ -214,6 +226,13 @@ export class Listener {
     await this.#origins?.[Symbol.asyncDispose]();
     await this.#scanner[Symbol.asyncDispose]();
     await this.#access[Symbol.asyncDispose]();
+  }
+
+  #callAdmission(): CallAdmission {
+    const { authorizer } = this.#access;
+    const admission = authorizer === undefined ? TRANSPORT_DEFAULTS.admission : callAdmission(authorizer);
+    if (this.rates === undefined) return admission;
+    return limitedAdmission(admission, this.rates, (reason) => this.metrics.countShed("grpc", reason));
   }
 
   /** Cache protocols of build tools over HTTP, by the names that their metrics have. */

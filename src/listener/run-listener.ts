@@ -75,6 +75,7 @@ export async function runListener(data: ListenerWorkerData, port: ThreadPort): P
       scrape: async () => (await main.call("scrape", {})).text,
     },
     connectionSlots: slots,
+    requestRates: data.requestRates,
     uploadPeers: exchangePeers(exchangeBy(main), kept),
     observe: observers.observe,
   });

@@ -1,21 +1,18 @@
-import { GRPC_STATUS, grpcStatusName } from "../grpc/grpc-status.ts";
+import { grpcStatusName } from "../grpc/grpc-status.ts";
 import type { CallObserver } from "../grpc/transport/transport-options.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** Counts and times the calls of a gRPC transport. What is counted reaches the registry at a scrape. */
 export function createCallMetrics(metrics: Metrics): CallObserver {
-  const { rpcInFlight, rpcCalls, rpcSeconds, requestsShed } = metrics.instruments;
+  const { rpcInFlight, rpcCalls, rpcSeconds } = metrics.instruments;
   /** Since the last scrape: calls by method and status. */
   const ended = new Map<string, Map<number, number>>();
   let inFlight = 0;
-  // There from the first scrape: what begins with its first refusal has no rate that an alert could see.
-  requestsShed.inc({ protocol: "grpc" }, 0);
   metrics.onScrape(() => {
     rpcInFlight.set(inFlight);
     for (const [method, counts] of ended) {
       for (const [code, count] of counts) {
         rpcCalls.inc({ method, status: grpcStatusName(code) }, count);
-        if (code === GRPC_STATUS.resourceExhausted) requestsShed.inc({ protocol: "grpc" }, count);
       }
       counts.clear();
     }
@@ -24,8 +21,9 @@ export function createCallMetrics(metrics: Metrics): CallObserver {
     started: () => {
       inFlight++;
     },
-    finished: (method, statusCode, durationMs) => {
+    finished: (method, statusCode, durationMs, shedBy) => {
       inFlight--;
+      if (shedBy !== undefined) metrics.countShed("grpc", shedBy);
       let counts = ended.get(method);
       if (counts === undefined) ended.set(method, (counts = new Map()));
       counts.set(statusCode, (counts.get(statusCode) ?? 0) + 1);

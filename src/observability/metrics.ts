@@ -1,3 +1,4 @@
+import type { ShedReason } from "../cache/cache-error.ts";
 import type { CacheMeter } from "../cache/cache-meter.ts";
 import { VALUE_SPACES } from "../cache/entry-key.ts";
 import { AggregatorRegistry, Counter, Gauge, type Metric, type MetricObject, Registry } from "prom-client";
@@ -54,8 +55,8 @@ const METRICS = {
   requestsShed: {
     type: "counter",
     name: "kura_requests_shed_total",
-    help: "Requests refused for want of room or of patience, by protocol (grpc: RESOURCE_EXHAUSTED; http: 429, 507)",
-    labels: ["protocol"],
+    help: "Requests that clients have to come again with, by protocol (grpc, http) and reason (rate: --request-rate; memory: --memory-budget; room: any other bound)",
+    labels: ["protocol", "reason"],
   },
   connections: { type: "gauge", name: "kura_connections", help: "Open TCP connections", labels: [] },
   connectionsAccepted: {
@@ -172,6 +173,11 @@ export class Metrics implements CacheMeter {
   constructor() {
     const made = Object.entries<Declaration>(METRICS).map(([name, declaration]) => [name, this.#make(declaration)]);
     this.instruments = Object.fromEntries(made) as Instruments;
+    // There from the first scrape: what begins with its first refusal has no rate that an alert could see.
+    for (const protocol of ["grpc", "http"] as const) {
+      for (const reason of ["rate", "memory", "room"] as const)
+        this.instruments.requestsShed.inc({ protocol, reason }, 0);
+    }
   }
 
   /** Runs before every scrape, for values that are looked up rather than counted. */
@@ -185,6 +191,10 @@ export class Metrics implements CacheMeter {
 
   countBytes(...[kind, direction, bytes]: Parameters<CacheMeter["countBytes"]>): void {
     this.#bytes[kind][direction] += bytes;
+  }
+
+  countShed(protocol: "grpc" | "http", reason: ShedReason): void {
+    this.instruments.requestsShed.inc({ protocol, reason });
   }
 
   /** Each number becomes a gauge `kura_engine_<snake_case>`; those of shards have the label `shard`. */

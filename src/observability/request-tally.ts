@@ -1,9 +1,6 @@
 import type { DurationTally } from "./duration-tally.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** Too many requests; insufficient storage. */
-const SHED_STATUSES: ReadonlySet<number> = new Set([429, 507]);
-
 /** Counts HTTP requests; what is counted reaches the registry at a scrape. */
 export class RequestTally {
   /** Since the last scrape, by the labels as one text. */
@@ -11,14 +8,12 @@ export class RequestTally {
   readonly #seconds: DurationTally;
 
   constructor(metrics: Metrics) {
-    const { httpRequests, httpSeconds, requestsShed } = metrics.instruments;
+    const { httpRequests, httpSeconds } = metrics.instruments;
     this.#seconds = httpSeconds;
-    requestsShed.inc({ protocol: "http" }, 0);
     metrics.onScrape(() => {
       for (const [labels, count] of this.#counts) {
         const [protocol = "", method = "", status = ""] = labels.split(" ");
         httpRequests.inc({ protocol, method, status }, count);
-        if (SHED_STATUSES.has(Number(status))) requestsShed.inc({ protocol: "http" }, count);
       }
       this.#counts.clear();
     });

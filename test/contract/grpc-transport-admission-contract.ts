@@ -52,6 +52,39 @@ export function describeAdmission(name: string, start: StartTransport): void {
       expect(handledCount).toBe(0);
     });
 
+    test("is told of every call and who makes it, and refuses it then, too", async () => {
+      const entered: [string, Caller, string][] = [];
+      const shed: (string | undefined)[] = [];
+      let handledCount = 0;
+      const harness = await start(
+        { Unary: () => `${handledCount++}` },
+        {
+          admission: {
+            admit: async () => caller,
+            enter: (...call) => {
+              entered.push(call);
+              if (entered.length > 2) throw new CacheError("resource_exhausted", "too many", { retryAfterMs: 1500 });
+            },
+          },
+          observer: { started: () => {}, finished: (_path, _code, _durationMs, shedBy) => shed.push(shedBy) },
+        },
+      );
+      const client = harness.client();
+      expect([await unary(client, "a"), await unary(client, "b")]).toEqual(["0", "1"]);
+      for (const text of ["small", "x".repeat(1_000_000)]) {
+        const refusal = await failure(unary(client, text));
+        expect(refusal).toMatchObject({ code: status.RESOURCE_EXHAUSTED, details: "too many" });
+        expect(refusal.metadata.get("grpc-status-details-bin")).toHaveLength(1);
+      }
+      expect(entered).toHaveLength(4);
+      for (const [method, who, peer] of entered) {
+        expect([method, who]).toEqual([path("Unary"), caller]);
+        expect(peer).toMatch(/^127\.0\.0\.1:\d+$/);
+      }
+      expect(shed).toEqual([undefined, undefined]);
+      expect([handledCount, harness.transport.callsInFlight]).toEqual([2, 0]);
+    });
+
     test("that takes its time loses nothing of what is sent meanwhile", async () => {
       const admitted = Promise.withResolvers<Caller>();
       const harness = await start(

@@ -102,7 +102,7 @@ describe("HttpServer", () => {
     );
     await (await fetch(`${origin}/busy`, { headers: { "x-request-id": "build-7" } })).text();
     const metrics = await (await fetch(`${origin}/metrics`)).text();
-    expect(metrics).toContain('kura_requests_shed_total{protocol="http"} 1');
+    expect(metrics).toContain('kura_requests_shed_total{protocol="http",reason="room"} 1');
     expect(metrics).toContain('kura_http_request_duration_seconds_count{protocol="test"} 1');
     const ended = { id: "build-7", protocol: "test", status: "429", isServerFault: false };
     expect(observed[0]).toMatchObject({ ...ended, durationMs: expect.any(Number) });

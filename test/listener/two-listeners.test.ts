@@ -79,6 +79,20 @@ test("what is written over any connection is read over every other", async () =>
     expect(await clients.at(i).findMissing(blobs.map((blob) => digestOf(blob)))).toEqual(new Set());
 });
 
+test("the rate of a caller is one for all listeners", async () => {
+  const burst = 20;
+  const startedMs = performance.now();
+  const server = await start("--request-rate", "1", "--request-burst", `${burst}`);
+  let passed = 0;
+  for (let i = 0; i < 4 * burst; i++) {
+    const { status } = await getText(server, `/cas/${"0".repeat(64)}`);
+    expect([404, 429]).toContain(status);
+    if (status === 404) passed++;
+  }
+  expect(passed).toBeGreaterThanOrEqual(burst);
+  expect(passed).toBeLessThanOrEqual(burst + Math.ceil((performance.now() - startedMs) / 1000));
+});
+
 test("/metrics and /status tell of all listeners, whichever answers, and what there is once is counted once", async () => {
   const server = await start();
   using clients = new CacheClients(server.endpoint, CONNECTIONS);

@@ -56,12 +56,13 @@ describe("Metrics", () => {
   it("counts calls that were shed, from the first scrape on", async () => {
     const metrics = new Metrics();
     const calls = createCallMetrics(metrics);
-    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc"} 0');
-    for (const code of [8, 8, 5]) {
+    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc",reason="room"} 0');
+    for (const [code, shedBy] of [[8, "room"], [8, "memory"], [8, "room"], [5]] as const) {
       calls.started("/a.B/C");
-      calls.finished("/a.B/C", code, 1);
+      calls.finished("/a.B/C", code, 1, shedBy);
     }
-    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc"} 2');
+    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc",reason="room"} 2');
+    expect(await metrics.scrape()).toContain('kura_requests_shed_total{protocol="grpc",reason="memory"} 1');
   });
 
   it("shows histograms that the engine keeps, as they are at each scrape", async () => {

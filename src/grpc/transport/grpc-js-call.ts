@@ -1,6 +1,6 @@
 import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
 import type { Caller } from "../../auth/caller.ts";
-import { CacheError } from "../../cache/cache-error.ts";
+import { CacheError, type ShedReason, shedReasonOf } from "../../cache/cache-error.ts";
 import { type FaultReporter, GRPC_STATUS, statusDetailsTrailer, statusOfError } from "../grpc-status.ts";
 import { type EncodedResponse, runCall, type CallWire } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
@@ -56,6 +56,8 @@ export class GrpcJsCall implements CallContext, CallWire {
   #roomWaiter: (() => void) | undefined;
   #statusSent = false;
   onAbort: (() => void) | undefined;
+  /** Why there was no room for it. */
+  shedBy: ShedReason | undefined;
 
   constructor(method: BoundMethod, call: ServerInterceptingCallInterface, options: GrpcJsCallOptions) {
     this.path = method.definition.path;
@@ -224,6 +226,7 @@ export class GrpcJsCall implements CallContext, CallWire {
   /** @returns the code of the status. */
   #sendError(error: unknown): number {
     const status = statusObject(error, this.#options.reportFault, this);
+    this.shedBy = shedReasonOf(error);
     this.#sendStatus(status);
     return status.code;
   }

@@ -107,6 +107,7 @@ class GrpcJsTransport implements GrpcTransport {
     let isCancelled = false;
     const start = (caller: Caller, metadata: Metadata): void => {
       if (isCancelled) return;
+      this.#options.admission.enter?.(definition.path, caller, call.getPeer());
       driver = this.#startCall(method, call, caller);
       void driver.run(metadata);
     };
@@ -118,7 +119,7 @@ class GrpcJsTransport implements GrpcTransport {
             const refuse = (error: unknown): void => call.sendStatus(statusObject(error, this.#options.reportFault));
             try {
               const admitted = this.#admit(definition.path, call, metadata);
-              if (admitted instanceof Promise) admitted.then((caller) => start(caller, metadata), refuse);
+              if (admitted instanceof Promise) admitted.then((caller) => start(caller, metadata)).catch(refuse);
               else start(admitted, metadata);
             } catch (error) {
               refuse(error);
@@ -160,7 +161,7 @@ class GrpcJsTransport implements GrpcTransport {
       onFinished: (finished, statusCode) => {
         this.#calls.delete(finished);
         const durationMs = performance.now() - startedMs;
-        observer?.finished(path, statusCode, durationMs);
+        observer?.finished(path, statusCode, durationMs, finished.shedBy);
         ended?.(statusCode, durationMs);
         this.#onProgress?.();
       },

@@ -1,5 +1,5 @@
 import type { Caller } from "../../auth/caller.ts";
-import { CacheError } from "../../cache/cache-error.ts";
+import { CacheError, type ShedReason, shedReasonOf } from "../../cache/cache-error.ts";
 import type { ByteBudget } from "../../http2/byte-budget.ts";
 import type { Http2Stream, StreamListener } from "../../http2/http2-stream.ts";
 import { type FaultReporter, GRPC_STATUS, statusOfError } from "../grpc-status.ts";
@@ -37,6 +37,8 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   #abortController: AbortController | undefined;
   #abortReason: CacheError | undefined;
   onAbort: (() => void) | undefined;
+  /** Why there was no room for it. */
+  shedBy: ShedReason | undefined;
   #isRunning = false;
   #isFinished = false;
   #hasResponded = false;
@@ -224,6 +226,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   /** Ends the response with the status of an error. @returns its code. */
   #end(error: unknown): number {
     const status = statusOfError(error, this.#options.reportFault, this);
+    this.shedBy = shedReasonOf(error);
     if (this.#hasResponded) this.#stream.end(statusBlock(status, false));
     else this.#stream.respond(statusBlock(status, true), true);
     return status.code;

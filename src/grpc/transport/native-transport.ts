@@ -133,9 +133,7 @@ class NativeTransport implements GrpcTransport {
       head.caller = caller;
       this.#startCall(stream, shown.peer, head, caller);
     };
-    const refuse = (error: unknown): void => {
-      stream.listener = new Refusal(stream, statusAnswer(error, this.#options.reportFault));
-    };
+    const refuse = (error: unknown): void => this.#refuse(stream, error);
     try {
       const admitted = admission.admit(head.method.definition.path, shown);
       if (admitted instanceof Promise) stream.listener = new PendingCall(stream, admitted, { start, refuse });
@@ -145,9 +143,18 @@ class NativeTransport implements GrpcTransport {
     }
   }
 
+  #refuse(stream: Http2Stream, error: unknown): void {
+    stream.listener = new Refusal(stream, statusAnswer(error, this.#options.reportFault));
+  }
+
   #startCall(stream: Http2Stream, peer: string, head: CallHead, caller: Caller): void {
-    const { observer, messageBytesMax, sendBufferBytesMax, sendStallTimeoutMs, reportFault } = this.#options;
+    const { admission, observer, messageBytesMax, sendBufferBytesMax, sendStallTimeoutMs, reportFault } = this.#options;
     const { path } = head.method.definition;
+    try {
+      admission.enter?.(path, caller, peer);
+    } catch (error) {
+      return this.#refuse(stream, error);
+    }
     const startedMs = performance.now();
     observer?.started(path);
     const call = new NativeCall(stream, head, {
@@ -163,7 +170,7 @@ class NativeTransport implements GrpcTransport {
       onFinished: (finished, statusCode) => {
         this.#calls.delete(finished);
         const durationMs = performance.now() - startedMs;
-        observer?.finished(path, statusCode, durationMs);
+        observer?.finished(path, statusCode, durationMs, finished.shedBy);
         ended?.(statusCode, durationMs);
         this.#onProgress?.();
       },

@@ -1,13 +1,17 @@
 import type { ShownCredentials } from "../../auth/authorizer.ts";
 import { ANYBODY, type Caller } from "../../auth/caller.ts";
+import type { ShedReason } from "../../cache/cache-error.ts";
 import type { FaultReporter } from "../grpc-status.ts";
 import type { CallContext } from "./handler.ts";
 
 /** Told of every call of a bound method, for metrics. */
 export interface CallObserver {
   started(path: string): void;
-  /** @param statusCode gRPC status code that ended the call, 1 or 4 also where the client ended it. */
-  finished(path: string, statusCode: number, durationMs: number): void;
+  /**
+   * @param statusCode gRPC status code that ended the call, 1 or 4 also where the client ended it.
+   * @param shedBy why there was no room for it.
+   */
+  finished(path: string, statusCode: number, durationMs: number, shedBy?: ShedReason): void;
   /** Where calls are logged or traced: told of each that begins. @returns what to call at its end. */
   readonly watch?: ((call: CallContext) => CallEnd | undefined) | undefined;
 }
@@ -16,6 +20,11 @@ export interface CallObserver {
 export interface CallAdmission {
   /** @returns who makes the call. @throws {CacheError} how the call ends, also as what a promise rejects with. */
   admit(path: string, shown: ShownCredentials): Caller | Promise<Caller>;
+  /**
+   * Told of every call once it is known who makes it, which need not be found out for each.
+   * @param peer `address:port` @throws {CacheError} how the call ends.
+   */
+  enter?(path: string, caller: Caller, peer: string): void;
 }
 
 export type CallEnd = (statusCode: number, durationMs: number) => void;

@@ -1,6 +1,6 @@
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
 import { namedValueAccess } from "../route-access.ts";
-import { absentIfUnavailable, nameIn, sendStored, sendValue } from "../value-exchange.ts";
+import { absentIfUnavailable, nameIn, sendAbsence, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
 const KEY = /^[0-9a-f]{32,128}$/;
@@ -12,8 +12,9 @@ const KEY = /^[0-9a-f]{32,128}$/;
 export function gradleRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const artifacts = values("gradle");
   const access = namedValueAccess("gradle");
+  const read = { ...access.read, whenShed: sendAbsence };
   return (router) => {
-    router.route("GET", "/gradle/:key", access.read, (exchange) =>
+    router.route("GET", "/gradle/:key", read, (exchange) =>
       absentIfUnavailable(exchange, () => sendValue(exchange, artifacts, keyOf(exchange))),
     );
     router.route("PUT", "/gradle/:key", access.write, async (exchange) => {

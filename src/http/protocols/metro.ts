@@ -1,6 +1,6 @@
 import type { HttpExchange, HttpRoutes } from "../http-router.ts";
 import { namedValueAccess } from "../route-access.ts";
-import { absentIfUnavailable, nameIn, sendStored, sendValue } from "../value-exchange.ts";
+import { absentIfUnavailable, nameIn, sendAbsence, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
 const KEY = /^[0-9a-f]{40,128}$/;
@@ -12,8 +12,9 @@ const KEY = /^[0-9a-f]{40,128}$/;
 export function metroRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const results = values("metro");
   const access = namedValueAccess("metro");
+  const read = { ...access.read, whenShed: sendAbsence };
   return (router) => {
-    router.route("GET", "/metro/:key", access.read, (exchange) =>
+    router.route("GET", "/metro/:key", read, (exchange) =>
       absentIfUnavailable(exchange, () => sendValue(exchange, results, keyOf(exchange))),
     );
     router.route("PUT", "/metro/:key", access.write, async (exchange) => {

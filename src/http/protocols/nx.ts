@@ -1,7 +1,7 @@
-import { CacheError, type CacheErrorCode } from "../../cache/cache-error.ts";
+import { CacheError, type CacheErrorCode, shedReasonOf } from "../../cache/cache-error.ts";
 import { type HttpExchange, type HttpRoutes, sendText } from "../http-router.ts";
 import { namedValueAccess } from "../route-access.ts";
-import { absentIfUnavailable, nameIn, sendStored, sendValue } from "../value-exchange.ts";
+import { absentIfUnavailable, nameIn, sendAbsence, sendStored, sendValue } from "../value-exchange.ts";
 import type { ProtocolParts } from "./protocol-parts.ts";
 
 const KEY = /^[0-9A-Za-z_-]{1,128}$/;
@@ -17,6 +17,11 @@ const REFUSALS: readonly CacheErrorCode[] = ["resource_exhausted", "storage_full
 export function nxRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
   const artifacts = values("nx");
   const access = namedValueAccess("nx");
+  const read = { ...access.read, whenShed: sendAbsence };
+  const write = {
+    ...access.write,
+    whenShed: ({ response }: HttpExchange): void => sendText(response, 403, "too many requests\n"),
+  };
   const send = (exchange: HttpExchange): Promise<void> =>
     absentIfUnavailable(exchange, () => sendValue(exchange, artifacts, keyOf(exchange)));
   const store = async (exchange: HttpExchange): Promise<void> => {
@@ -25,14 +30,15 @@ export function nxRoutes({ values, bodies }: ProtocolParts): HttpRoutes {
       await bodies.store(exchange, (options) => artifacts.stage(key, options));
     } catch (error) {
       if (!(error instanceof CacheError) || !REFUSALS.includes(error.code)) throw error;
+      exchange.shedBy = shedReasonOf(error);
       return sendText(exchange.response, 403, `${error.message}\n`);
     }
     sendStored(exchange);
   };
   return (router) => {
     for (const path of PATHS) {
-      router.route("GET", path, access.read, send);
-      router.route("PUT", path, access.write, store);
+      router.route("GET", path, read, send);
+      router.route("PUT", path, write, store);
     }
   };
 }

@@ -38,9 +38,9 @@ export class FrameParser {
     this.#frameBytesMax = frameBytesMax;
   }
 
-  /** Whether a frame other than DATA, or the header of one, has begun and is incomplete. */
+  /** Whether a frame has begun and is incomplete. */
   get isInsideFrame(): boolean {
-    return this.#carried > 0;
+    return this.#carried > 0 || this.#inData;
   }
 
   /** @throws {ConnectionError} PROTOCOL_ERROR for a wrong preface, FRAME_SIZE_ERROR; and what the sink throws. */

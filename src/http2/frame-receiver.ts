@@ -73,6 +73,11 @@ export class FrameReceiver implements FrameSink {
     if (paddingBytes > 0) host.consume(stream, paddingBytes);
   }
 
+  /** Whether somebody gets the data of the frame in hand. */
+  get isTakingData(): boolean {
+    return this.#dataStream?.closed === false;
+  }
+
   onData(chunk: Buffer, start: number, end: number): void {
     const stream = this.#dataStream;
     // The listener may have ended the stream in the middle of the frame.

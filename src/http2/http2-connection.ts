@@ -67,6 +67,7 @@ export class Http2Connection {
   readonly #sender: ConnectionSender;
   readonly #streamHost: StreamHost = this.#makeStreamHost();
   readonly #guard: FloodGuard;
+  readonly #receiver: FrameReceiver;
   readonly #parser: FrameParser;
   readonly #keepalive: Keepalive;
   #ageTimer: NodeJS.Timeout | undefined;
@@ -91,7 +92,8 @@ export class Http2Connection {
     this.#window = new ReceiveWindow(connectionWindowBytes, connectionWindowBytesMax, windowBudget);
     this.#sender = new ConnectionSender(socket, options, this.#peerSettings, this.#makeSenderEvents());
     this.#guard = new FloodGuard(options.floodLimits, () => performance.now());
-    this.#parser = new FrameParser(this.#makeReceiver(), options.frameBytesMax);
+    this.#receiver = this.#makeReceiver();
+    this.#parser = new FrameParser(this.#receiver, options.frameBytesMax);
     this.#keepalive = new Keepalive({
       intervalMs: options.keepaliveIntervalMs,
       timeoutMs: options.keepaliveTimeoutMs,
@@ -168,8 +170,8 @@ export class Http2Connection {
     if (this.#state === "ending" || this.#state === "closed") return;
     try {
       this.#parser.push(chunk);
-      // Who never completes a frame is as good as quiet.
-      if (!this.#parser.isInsideFrame) this.#keepalive.noteHeard();
+      // Who never completes a frame is as good as quiet, unless there is a call that takes it as it comes.
+      if (!this.#parser.isInsideFrame || this.#receiver.isTakingData) this.#keepalive.noteHeard();
       if (this.#awaitingChunkEnd.length > 0) this.#endChunk();
     } catch (error) {
       if (error instanceof ConnectionError) return this.#fail(error.code, error.message);

@@ -286,10 +286,13 @@ describe("the life of a connection", () => {
     await vi.waitFor(() => expect(server.connections.size).toBe(0), WAIT);
   });
 
-  test("a client that trickles a frame and never completes it is dropped like a quiet one", async () => {
+  test.each([
+    ["headers", rawFrame(FRAME.headers, FLAG.endHeaders, 3, Buffer.alloc(16_000))],
+    ["data for a call that is over", dataFrame(1, Buffer.alloc(16_000))],
+  ])("a client that trickles a frame of %s and never completes it is dropped like a quiet one", async (_of, frame) => {
     const { client, server } = await open({ keepaliveIntervalMs: 20, keepaliveTimeoutMs: 20 });
-    await client.roundTrip();
-    const frame = rawFrame(FRAME.headers, FLAG.endHeaders, 1, Buffer.alloc(16_000));
+    client.send(headersFrame(1, "/early"));
+    await client.response(1);
     for (let at = 0; at < frame.length && server.connections.size > 0; at++) {
       client.send(frame.subarray(at, at + 1));
       await new Promise((resolve) => setTimeout(resolve, 1));

@@ -211,9 +211,12 @@ function showsBadCertificate(secure: TLSSocket): boolean {
 
 /** Reads until the protocol is clear, unreads all of it, and calls back; never calls back if the client ends before. */
 function peekProtocol(socket: Socket, onDecided: (protocol: ConnectionProtocol) => void): void {
-  let seen = Buffer.alloc(0);
+  let seen: Buffer = Buffer.alloc(0);
   const onReadable = (): void => {
-    for (let chunk = readChunk(socket); chunk !== null; chunk = readChunk(socket)) seen = Buffer.concat([seen, chunk]);
+    for (let chunk = readChunk(socket); chunk !== null; chunk = readChunk(socket)) {
+      // Whatever a client sends at once is mostly one chunk, and need not be copied.
+      seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk]);
+    }
     const protocol = protocolOf(seen);
     if (protocol === undefined) return;
     socket.off("readable", onReadable);

@@ -20,9 +20,10 @@ export interface LentPiece {
 export interface LentPieces {
   /**
    * The next piece where it is here; undefined where it has to be waited for, and where that was all.
+   * @param bytesMax of a piece, where less memory is held then.
    * @throws what reading reports; then there is nothing more to be had.
    */
-  take(): LentPiece | undefined;
+  take(bytesMax: number): LentPiece | undefined;
   /** Waits until {@link take} has a piece (true) or there will be none (false). */
   more(): Promise<boolean> | false;
 }

@@ -328,7 +328,7 @@ export const OPTIONS = {
     flag: "download-idle-timeout",
     kind: duration(1),
     defaultValue: () => 60_000,
-    help: "a gRPC call whose answer is not taken for this long, or whose request does not become whole, is ended",
+    help: "a client that takes nothing of its answer for this long is given up, as is a gRPC request that does not become whole",
   }),
   assetOriginFetch: option({
     flag: "asset-origin-fetch",

@@ -30,12 +30,13 @@ export class BlobResponses implements ResponseSource<ReadResponse> {
     else this.#open(content);
   }
 
-  take(): ReadResponse | undefined {
-    const piece = this.#piece ?? this.#pieces?.take();
+  take(bytesMax: number): ReadResponse | undefined {
+    const dataBytesMax = Math.min(this.#dataBytesMax, bytesMax);
+    const piece = this.#piece ?? this.#pieces?.take(dataBytesMax);
     if (piece === undefined) return undefined;
     const { bytes, giveBack } = piece;
     const data = asBuffer(bytes);
-    const end = this.#offset + this.#dataBytesMax;
+    const end = this.#offset + dataBytesMax;
     const isLast = end >= data.length;
     const response = isLast
       ? { data: data.subarray(this.#offset), giveBack }

@@ -136,8 +136,8 @@ class CountedResponses implements ResponseSource<unknown> {
     this.#told = told;
   }
 
-  take(): unknown {
-    const response = this.#responses.take();
+  take(bytesMax: number): unknown {
+    const response = this.#responses.take(bytesMax);
     if (response !== undefined) this.#begin();
     return response;
   }

@@ -1,22 +1,24 @@
-import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { OutgoingHttpHeaders } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryContent, LentPiece, LentPieces } from "../cache/entry-store.ts";
 import type { ResolvedRange } from "./byte-range-header.ts";
+import type { HttpExchange } from "./http-router.ts";
 
-/** What lends no pieces is sent in one write up to here, headers and all. */
+/** What lends no pieces is sent in one write up to here, headers and all; what does, in pieces of this size. */
 const ONE_WRITE_BYTES_MAX = 256 * 1024;
 
 /**
  * Sends a content, or the part of it that it was opened for; it is closed in any case. At the pace of the client: two
- * pieces are held at the most.
+ * pieces are held at the most, and smaller ones while many clients are slow.
  * @param headers besides those that tell of the length.
  */
 export async function sendContent(
-  response: ServerResponse,
+  exchange: HttpExchange,
   content: EntryContent,
   range: ResolvedRange | undefined,
   headers: OutgoingHttpHeaders,
 ): Promise<void> {
+  const { response } = exchange;
   const { status, headers: allHeaders } = contentHead(content.sizeBytes, range, headers);
   if (content.encoding !== "identity") {
     allHeaders["content-encoding"] = content.encoding;
@@ -31,14 +33,14 @@ export async function sendContent(
     return;
   }
   try {
-    const first = pieces?.take();
+    const first = pieces?.take(pieceBytes(exchange));
     response.writeHead(status, allHeaders);
     if (first !== undefined && first.bytes.length === allHeaders["content-length"]) {
       response.end(first.bytes, first.giveBack);
       return;
     }
-    if (pieces === undefined) await writeIterated(response, content);
-    else await writePieces(response, pieces, first);
+    if (pieces === undefined) await writeIterated(exchange, content);
+    else await writePieces(exchange, pieces, first);
   } finally {
     content.close();
   }
@@ -57,38 +59,55 @@ export function contentHead(
   return { status: 206, headers: { ...headers, "content-length": limit, "content-range": contentRange } };
 }
 
-async function writeIterated(response: ServerResponse, content: EntryContent): Promise<void> {
-  for await (const bytes of content) if (!write(response, bytes)) await untilDrained(response);
+async function writeIterated(exchange: HttpExchange, content: EntryContent): Promise<void> {
+  for await (const bytes of content) await write(exchange, bytes, () => {});
 }
 
 /** @param first of them, taken already. */
-async function writePieces(response: ServerResponse, pieces: LentPieces, first: LentPiece | undefined): Promise<void> {
+async function writePieces(exchange: HttpExchange, pieces: LentPieces, first: LentPiece | undefined): Promise<void> {
+  const next = (): LentPiece | undefined => pieces.take(pieceBytes(exchange));
   let piece = first;
   do {
-    for (piece ??= pieces.take(); piece !== undefined; piece = pieces.take()) {
-      if (!write(response, piece.bytes, piece.giveBack)) await untilDrained(response);
+    for (piece ??= next(); piece !== undefined; piece = next()) {
+      const waiting = write(exchange, piece.bytes, piece.giveBack);
+      if (waiting !== undefined) await waiting;
     }
   } while (await pieces.more());
 }
 
-/** @returns false where the client has to catch up before the next piece. */
-function write(response: ServerResponse, bytes: Uint8Array, onWritten?: () => void): boolean {
-  if (response.destroyed) throw gone();
-  return response.write(bytes, onWritten);
+function pieceBytes({ output }: HttpExchange): number {
+  return Math.min(ONE_WRITE_BYTES_MAX, output.budget.shareBytes);
 }
 
-function untilDrained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onDrain = (): void => {
-      response.off("close", onClose);
-      resolve();
-    };
-    const onClose = (): void => {
-      response.off("drain", onDrain);
-      reject(gone());
-    };
-    response.once("drain", onDrain).once("close", onClose);
+/** @returns what to wait for before the next piece: the client has taken this one. @throws where the client has gone. */
+function write(exchange: HttpExchange, bytes: Uint8Array, giveBack: () => void): Promise<void> | undefined {
+  const { response } = exchange;
+  if (response.destroyed) throw gone();
+  let onTaken = (): void => {};
+  const hasRoom = response.write(bytes, () => {
+    giveBack();
+    onTaken();
   });
+  // Little may wait in a socket that has room, which is much where many are slow.
+  const isTaken = response.writableLength === 0 || (hasRoom && pieceBytes(exchange) === ONE_WRITE_BYTES_MAX);
+  if (isTaken) return undefined;
+  return untilTaken(exchange, (resolve) => void (onTaken = resolve));
+}
+
+/** @param whenTaken is given what to call once the client has taken what was written. */
+async function untilTaken({ response, output }: HttpExchange, whenTaken: (resolve: () => void) => void): Promise<void> {
+  const { budget, stallMsMax } = output;
+  const heldBytes = response.writableLength;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  whenTaken(resolve);
+  response.once("close", resolve);
+  // The connection's own is longer, and is back with the next request. Whatever the system takes starts it anew.
+  if (response.socket?.timeout !== stallMsMax) response.setTimeout(stallMsMax);
+  budget.change(heldBytes);
+  await promise;
+  budget.change(-heldBytes);
+  response.off("close", resolve);
+  if (response.destroyed) throw gone();
 }
 
 function gone(): CacheError {

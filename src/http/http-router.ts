@@ -1,7 +1,16 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import createRouter, { type HTTPMethod } from "find-my-way";
 import { CacheError, type ShedReason } from "../cache/cache-error.ts";
+import type { OutputBudget } from "../http2/output-budget.ts";
 import { guarded, type RouteAccess, type RouteGuards } from "./route-access.ts";
+
+/** What bounds a response that its client does not take. */
+export interface ResponseOutput {
+  /** Of all connections. */
+  readonly budget: OutputBudget;
+  /** A client that takes nothing of what waits for it for so long is given up. */
+  readonly stallMsMax: number;
+}
 
 /** One request with what its path matched. */
 export interface HttpExchange {
@@ -11,6 +20,7 @@ export interface HttpExchange {
   readonly params: Readonly<Record<string, string | undefined>>;
   /** The client sends the body only once it is told to go on, see `request-body.ts`. */
   awaitsContinue: boolean;
+  readonly output: ResponseOutput;
   /** Who was let in, for logs. */
   callerName?: string | undefined;
   /** Why there was no room for it, whatever it was answered. */

@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { CacheError, shedReasonOf } from "../cache/cache-error.ts";
+import { OutputBudget } from "../http2/output-budget.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import { RequestTally } from "../observability/request-tally.ts";
 import { type FaultReporter, HTTP_STATUS, toHttpFailure } from "./http-status.ts";
-import { type HttpExchange, type HttpProtocols, HttpRouter, sendText } from "./http-router.ts";
+import { type HttpExchange, type HttpProtocols, HttpRouter, type ResponseOutput, sendText } from "./http-router.ts";
 import { ObservedExchange } from "./observed-exchange.ts";
 import type { RouteGuards } from "./route-access.ts";
 
@@ -16,6 +17,8 @@ export interface HttpServerLimits {
   readonly keepAliveTimeoutMs: number;
   /** A connection on which nothing moves in either direction is closed after this. */
   readonly idleTimeoutMs: number;
+  /** A client that takes nothing of what waits for it is given up after this. */
+  readonly sendStallTimeoutMs: number;
   /** Request line and headers; past it 431. */
   readonly headerBytesMax: number;
   /** The body of a request that was refused is read and dropped for so long, then the connection is closed. */
@@ -26,6 +29,7 @@ const DEFAULT_LIMITS: HttpServerLimits = {
   headersTimeoutMs: 10_000,
   keepAliveTimeoutMs: 65_000,
   idleTimeoutMs: 120_000,
+  sendStallTimeoutMs: 60_000,
   headerBytesMax: 16 * 1024,
   refusedBodyMsMax: 10_000,
 };
@@ -46,6 +50,8 @@ export interface HttpServerOptions extends RouteGuards {
   readonly observe?: RequestObserver | undefined;
   readonly metrics: Metrics;
   readonly limits?: Partial<HttpServerLimits>;
+  /** Bounds what waits for all clients together. Default: two pieces of each value. */
+  readonly outputBudget?: OutputBudget;
 }
 
 /** HTTP/1.1 on connections that somebody else accepted. */
@@ -57,11 +63,14 @@ export class HttpServer {
   readonly #metrics: Metrics;
   readonly #tally: RequestTally;
   readonly #refusedBodyMsMax: number;
+  readonly #output: ResponseOutput;
   readonly #inFlight = new Set<ServerResponse>();
   #isServing = false;
   #isDraining = false;
 
-  constructor({ protocols, reportFault, observe, metrics, limits, ...guards }: HttpServerOptions) {
+  constructor(options: HttpServerOptions) {
+    const { protocols, reportFault, observe, metrics, limits, ...others } = options;
+    const { outputBudget = new OutputBudget(Number.POSITIVE_INFINITY), ...guards } = others;
     this.#router = new HttpRouter(guards);
     this.#reportFault = reportFault;
     this.#observe = observe;
@@ -71,6 +80,7 @@ export class HttpServer {
     const effective = { ...DEFAULT_LIMITS, ...limits };
     const { headersTimeoutMs, keepAliveTimeoutMs, idleTimeoutMs, headerBytesMax } = effective;
     this.#refusedBodyMsMax = effective.refusedBodyMsMax;
+    this.#output = { budget: outputBudget, stallMsMax: effective.sendStallTimeoutMs };
     this.#server = createServer(
       {
         headersTimeout: headersTimeoutMs,
@@ -112,7 +122,8 @@ export class HttpServer {
   async #answer(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): Promise<void> {
     this.#inFlight.add(response);
     const startedMs = performance.now();
-    const exchange: RoutedExchange = { request, response, params: NO_PARAMS, awaitsContinue, protocol: "none" };
+    const [params, output] = [NO_PARAMS, this.#output];
+    const exchange: RoutedExchange = { request, response, params, awaitsContinue, output, protocol: "none" };
     const ended = this.#observe?.(new ObservedExchange(exchange));
     response.once("close", () => {
       this.#inFlight.delete(response);

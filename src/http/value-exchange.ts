@@ -21,7 +21,7 @@ export async function sendValue(
   name: string,
   headers: OutgoingHttpHeaders = OCTET_STREAM,
 ): Promise<void> {
-  const { request, response } = exchange;
+  const { request } = exchange;
   if (request.method === "HEAD") {
     const sizeBytes = values.find(name);
     if (sizeBytes === undefined) throw absent(name);
@@ -33,7 +33,7 @@ export async function sendValue(
   const getting = values.get(name, request.headers.range === undefined ? undefined : rangeOf);
   const content = getting instanceof Promise ? await getting : getting;
   if (content === undefined) throw absent(name);
-  await sendContent(response, content, range, headers);
+  await sendContent(exchange, content, range, headers);
 }
 
 /** Answers HEAD as GET would be, without the body. */

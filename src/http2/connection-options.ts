@@ -1,6 +1,7 @@
 import type { FloodLimits } from "./flood-guard.ts";
 import { FLOOD_LIMITS_DEFAULT } from "./flood-guard.ts";
 import type { ByteBudget } from "./byte-budget.ts";
+import type { OutputBudget } from "./output-budget.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -23,6 +24,8 @@ export interface ConnectionOptions {
   readonly windowBudget: ByteBudget | undefined;
   /** Bytes handed to the socket and not taken by it, from which on DATA waits in its stream. */
   readonly socketBacklogBytesMax: number;
+  /** What waits for the clients of all connections together; undefined: as much as each is allowed. */
+  readonly outputBudget: OutputBudget | undefined;
   /** DATA that waits in all streams together, from which on new streams are refused. */
   readonly queuedBytesMax: number;
   /** Frames other than DATA waiting for the socket, from which on nothing more is read. */
@@ -47,7 +50,8 @@ export const CONNECTION_DEFAULTS: ConnectionOptions = {
   connectionWindowBytes: MIB,
   connectionWindowBytesMax: 32 * MIB,
   windowBudget: undefined,
-  socketBacklogBytesMax: MIB,
+  socketBacklogBytesMax: 512 * KIB,
+  outputBudget: undefined,
   queuedBytesMax: 64 * MIB,
   controlBacklogBytesMax: MIB,
   sendStallTimeoutMs: 60_000,

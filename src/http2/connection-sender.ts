@@ -14,14 +14,13 @@ import type { Http2Stream } from "./http2-stream.ts";
 import { OutputBuffer } from "./output-buffer.ts";
 import type { PeerSettings } from "./settings.ts";
 
-/**
- * Output of one turn of the event loop leaves together, but no later than when it has come to so much. Each write wakes
- * the client, and may have it read little: fewer, larger ones cost both ends less.
- */
-const FLUSH_BYTES = 512 * 1024;
 /** One stream's share before the next gets its turn. */
 const TURN_BYTES = 64 * 1024;
 const WORD_BYTES = 4;
+/** A response that is divided where room is short is not divided further than that. */
+const ROOM_BYTES_MIN = 1024;
+/** For what is around a message as large as what may be held: with its last bytes its memory is given back. */
+const FRAMING_BYTES = 1024;
 
 export interface SenderEvents {
   /** END_STREAM of this stream has been written. */
@@ -51,6 +50,8 @@ export class ConnectionSender {
   /** Streams whose queue may go out as far as their own window is concerned. */
   #ready: Http2Stream[] = [];
   #queuedBytes = 0;
+  /** Of the output budget. */
+  #heldBytes = 0;
   #isFlushScheduled = false;
   #isSocketFull = false;
   #isBlocked = false;
@@ -73,6 +74,17 @@ export class ConnectionSender {
   /** Frames that the socket has not taken. */
   get unsentBytes(): number {
     return this.#output.bytes + this.#socket.writableLength;
+  }
+
+  /**
+   * What of a stream may wait here before more of it is made. While room is short, that is no more than what its client
+   * has opened windows for, and next to nothing where this connection holds as much as it may.
+   */
+  roomOf(stream: Http2Stream): number {
+    const share = this.#shareBytes;
+    if (share === this.#options.socketBacklogBytesMax) return share;
+    if (this.#heldBytes >= share) return ROOM_BYTES_MIN;
+    return Math.max(ROOM_BYTES_MIN, Math.min(share, stream.sendWindow, this.#window));
   }
 
   /** HEADERS, and CONTINUATIONs where the block is longer than the client's frames. */
@@ -190,19 +202,41 @@ export class ConnectionSender {
       afterTaken?.();
     } else if (socket.writableNeedDrain) this.#onSocketFull();
     // Over TLS, and where the system's buffers are full, it is taken later.
+    this.#noteHeld();
   }
 
   close(): void {
     this.#isClosed = true;
+    this.#noteHeld();
     clearTimeout(this.#stallTimer);
     this.#ready = [];
     this.#socket.off("drain", this.#onDrain);
   }
 
   #hasRoom(): boolean {
-    return this.#window > 0 && this.#backlogBytes() < this.#options.socketBacklogBytesMax;
+    return this.#window > 0 && this.#backlogBytes() < this.#shareBytes + FRAMING_BYTES;
   }
 
+  /**
+   * Output of one turn of the event loop leaves together, but no later than when it has come to so much: all of it may
+   * have to wait. Each write wakes the client, and may have it read little: fewer, larger ones cost both ends less.
+   */
+  get #shareBytes(): number {
+    const { outputBudget, socketBacklogBytesMax } = this.#options;
+    return outputBudget === undefined
+      ? socketBacklogBytesMax
+      : Math.min(socketBacklogBytesMax, outputBudget.shareBytes);
+  }
+
+  /** Tells how much of this connection's output waits now. */
+  #noteHeld(): void {
+    const bytes = this.#isClosed ? 0 : this.#queuedBytes + this.#backlogBytes();
+    if (bytes === this.#heldBytes) return;
+    this.#options.outputBudget?.change(bytes - this.#heldBytes);
+    this.#heldBytes = bytes;
+  }
+
+  /** Of a socket that is not full nobody hears when it has taken the little that it has. */
   #backlogBytes(): number {
     return this.#isSocketFull ? this.#output.bytes + this.#socket.writableLength : this.#output.bytes;
   }
@@ -222,8 +256,9 @@ export class ConnectionSender {
       this.#window -= bytes;
       turnLeft -= bytes;
       frames++;
-      if (this.#output.bytes >= FLUSH_BYTES) this.flush();
+      if (this.#output.bytes >= this.#shareBytes + FRAMING_BYTES) this.flush();
     }
+    if (this.#output.bytes >= this.#shareBytes) this.flush();
     if (frames > 0) this.#events.onDataSent(frames);
     this.#account(stream);
     if (queue.bytes === 0) this.#finish(stream, before > 0);
@@ -233,6 +268,7 @@ export class ConnectionSender {
   #account(stream: Http2Stream): void {
     this.#queuedBytes += stream.queue.bytes - stream.accountedBytes;
     stream.accountedBytes = stream.queue.bytes;
+    this.#noteHeld();
   }
 
   /** The queue of a stream is empty. */
@@ -298,6 +334,8 @@ export class ConnectionSender {
   readonly #onTurnEnd = (): void => {
     this.#isFlushScheduled = false;
     this.flush();
+    // Where others have taken room from it since the last write, DATA waits although the socket is not full.
+    if (this.#ready.length > 0 && !this.#isSocketFull) this.pump();
   };
 
   #onSocketFull(): void {
@@ -306,7 +344,10 @@ export class ConnectionSender {
   }
 
   readonly #onDrain = (): void => {
+    // Also after a write that was taken at once.
+    if (!this.#isSocketFull) return;
     this.#isSocketFull = false;
+    this.#noteHeld();
     clearTimeout(this.#stallTimer);
     this.#stallTimer = undefined;
     this.#noteBlocked(false);

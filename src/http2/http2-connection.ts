@@ -82,7 +82,7 @@ export class Http2Connection {
 
   /** @param accepted paused, nothing of it read but what was read again. */
   constructor(accepted: Socket, listener: ConnectionListener, options: ConnectionOptions) {
-    this.#input = new ReceivingSocket(accepted, options.socketBacklogBytesMax);
+    this.#input = new ReceivingSocket(accepted);
     const { socket } = this.#input;
     this.#socket = socket;
     this.#listener = listener;
@@ -226,6 +226,7 @@ export class Http2Connection {
         if (endStream) this.#onStreamEnded(stream);
       },
       send: (stream) => this.#sender.send(stream),
+      roomOf: (stream) => this.#sender.roomOf(stream),
       consume: (stream, bytes) => this.#consume(stream, bytes),
       reset: (stream, code) => {
         if (stream.closed) return;

@@ -29,6 +29,7 @@ export interface StreamHost {
   respond(stream: Http2Stream, block: Buffer, endStream: boolean): void;
   /** `stream.queue` or `stream.finalBlock` has changed. */
   send(stream: Http2Stream): void;
+  roomOf(stream: Http2Stream): number;
   consume(stream: Http2Stream, bytes: number): void;
   reset(stream: Http2Stream, code: number): void;
   settled(stream: Http2Stream): void;
@@ -86,6 +87,11 @@ export class Http2Stream {
   /** Bytes given to {@link write} that neither the client's windows nor the socket have had room for. */
   get unsentBytes(): number {
     return this.queue.bytes;
+  }
+
+  /** Unsent bytes from which on it is better to wait than to {@link write} more: fewer while many clients are slow. */
+  get roomBytes(): number {
+    return this.#host.roomOf(this);
   }
 
   /** Sends the header block of the response. */

@@ -2,6 +2,8 @@ import { Socket } from "node:net";
 
 /** Read at once at the most. Larger than a socket's default of 64 KiB: fewer turns for the same bytes. */
 const RECEIVE_BYTES = 128 * 1024;
+/** A socket that has not taken so much is full, and emits 'drain' once it has: how much it is given is up to its owner. */
+const BACKLOG_BYTES = 4 * 1024;
 
 /**
  * All connections of this thread receive into it, one at a time: what is received is handled before the next read. A
@@ -26,14 +28,10 @@ export class ReceivingSocket {
   readonly #accepted: Socket;
   #onBytes: (bytes: Buffer) => void = () => {};
 
-  /**
-   * @param accepted a paused socket; what it has read already is received first.
-   * @param backlogBytesMax from which on the socket counts as full, where its own default can be replaced: that is
-   * less than is written in one go, so that each large write would have a 'drain' to wait for.
-   */
-  constructor(accepted: Socket, backlogBytesMax: number) {
+  /** @param accepted a paused socket; what it has read already is received first. */
+  constructor(accepted: Socket) {
     this.#accepted = accepted;
-    this.socket = this.#takeOver(backlogBytesMax) ?? accepted;
+    this.socket = this.#takeOver() ?? accepted;
   }
 
   /** @param onBytes gets bytes that are overwritten once it has returned. */
@@ -48,7 +46,7 @@ export class ReceivingSocket {
     this.socket.resume();
   }
 
-  #takeOver(backlogBytesMax: number): Socket | undefined {
+  #takeOver(): Socket | undefined {
     const accepted = this.#accepted;
     const internals = accepted as unknown as SocketInternals;
     const handle = internals._handle;
@@ -63,7 +61,7 @@ export class ReceivingSocket {
         return true;
       },
     };
-    const options = { handle, onread, writableHighWaterMark: backlogBytesMax };
+    const options = { handle, onread, writableHighWaterMark: BACKLOG_BYTES };
     const socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
     socket.once("close", () => accepted.destroy());
     accepted.once("close", () => socket.destroy());

@@ -38,6 +38,7 @@ import { createGrpcJsTransport } from "../grpc/transport/grpc-js-transport.ts";
 import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
 import { type CallAdmission, TRANSPORT_DEFAULTS } from "../grpc/transport/transport-options.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
+import { OutputBudget } from "../http2/output-budget.ts";
 import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { BazelProtocol, bazelRoutes } from "../http/protocols/bazel.ts";
@@ -89,6 +90,8 @@ export interface ListenerOptions {
 const PREFACE_TIMEOUT_MS = 10_000;
 /** After the deadline of a drain: time for the last statuses to reach the clients whose calls were cut. */
 const LAST_WORDS_MS = 2000;
+/** What waits for the clients of all listeners. The system's own buffers, of megabytes a connection, are not in it. */
+const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
 /** Interrupted uploads that are kept, in all listeners. */
 const KEPT_UPLOADS_MAX = 256;
 
@@ -105,6 +108,7 @@ export class Listener {
   readonly #access: AccessControl;
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
+  readonly #output: OutputBudget;
   readonly #scanner = new ScannerPool();
   #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;
@@ -119,6 +123,7 @@ export class Listener {
       keptBytesMax: config.stagingDiskBytes / 4 / config.listenerCount,
       ...(uploadPeers === undefined ? {} : { peers: uploadPeers }),
     });
+    this.#output = new OutputBudget(OUTPUT_BYTES_MAX / config.listenerCount);
     const { instruments } = this.metrics;
     this.metrics.onScrape(() => instruments.connections.set(this.connectionCount));
     this.#access = new AccessControl({
@@ -138,6 +143,8 @@ export class Listener {
       authorizer: this.#access.authorizer,
       rates: this.rates,
       observe: options.observe,
+      outputBudget: this.#output,
+      limits: { sendStallTimeoutMs: config.downloadIdleTimeoutMs },
     });
     this.#connections = new ConnectionListener({
       connectionCountMax: config.connectionCountMax,
@@ -211,6 +218,7 @@ export class Listener {
       connectionWindowBytesMax: connectionWindowBytes,
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
       sendStallTimeoutMs: downloadIdleTimeoutMs,
+      outputBudget: this.#output,
     });
     this.#http.serve(this.#protocols(store, caches));
     return caches.of("").blobs;

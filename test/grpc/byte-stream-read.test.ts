@@ -87,7 +87,7 @@ describe("ByteStream.Read", () => {
     await fixture.blobs.put(content.digest, content.bytes);
     const request = { resource_name: blobNameOf(content), read_offset: 0, read_limit: 0 };
     const reading = fixture.service.read(request, callContext());
-    while (reading.take() === undefined) await reading.more();
+    while (reading.take(1000) === undefined) await reading.more();
     expect(fixture.entries.openContents).toBe(1);
     reading.close();
     reading.close();
@@ -103,7 +103,7 @@ describe("ByteStream.Read", () => {
     vi.spyOn(fixture.blobs, "get").mockImplementation((digest) => opening.promise.then(() => get(digest)));
     const request = { resource_name: blobNameOf(content), read_offset: 0, read_limit: 0 };
     const reading = fixture.service.read(request, callContext());
-    expect(reading.take()).toBeUndefined();
+    expect(reading.take(1000)).toBeUndefined();
     const more = reading.more();
     reading.close();
     opening.resolve();

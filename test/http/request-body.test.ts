@@ -6,6 +6,7 @@ import { CacheError } from "../../src/cache/cache-error.ts";
 import { nameKey } from "../../src/cache/entry-key.ts";
 import type { StagedEntry, StageOptions } from "../../src/cache/entry-store.ts";
 import { RequestBodies } from "../../src/http/request-body.ts";
+import { OutputBudget } from "../../src/http2/output-budget.ts";
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -21,10 +22,12 @@ describe("RequestBodies", () => {
   async function store(
     stage: (options: StageOptions) => Promise<StagedEntry> | StagedEntry,
   ): Promise<{ stored: Promise<number>; sent: ReturnType<typeof request> }> {
+    const output = { budget: new OutputBudget(Number.POSITIVE_INFINITY), stallMsMax: 60_000 };
     const bodies = new RequestBodies({ bytesMax: BODY.length, idleMsMax: 60_000 });
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     server = createServer((incoming, response) => {
-      const storing = bodies.store({ request: incoming, response, params: {}, awaitsContinue: false }, stage);
+      const exchange = { request: incoming, response, params: {}, awaitsContinue: false, output };
+      const storing = bodies.store(exchange, stage);
       storing.finally(() => response.end()).then(resolve, reject);
     });
     await once(server.listen(0, "127.0.0.1"), "listening");

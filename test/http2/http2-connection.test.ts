@@ -3,6 +3,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { describe, expect, test, vi } from "vitest";
 import { ERROR_CODE } from "../../src/http2/error-code.ts";
 import { FLAG, FRAME, PREFACE, STREAM_ID_MAX } from "../../src/http2/frame-format.ts";
+import { OutputBudget } from "../../src/http2/output-budget.ts";
 import { SETTING } from "../../src/http2/settings.ts";
 import { Http2TestServer } from "./http2-test-server.ts";
 import { headersFrame, rawFrame, requestBlock, setting, word } from "./raw-frames.ts";
@@ -190,6 +191,49 @@ describe("flow control towards the client", () => {
     client.send(headersFrame(1, "/size/100000000", FLAG.endHeaders | FLAG.endStream));
     await vi.waitFor(() => expect(server.connections.size).toBe(0), WAIT);
     client.socket.destroy();
+  });
+});
+
+describe("H10: output that many clients do not take", () => {
+  const STREAMS = Array.from({ length: 4 }, (_, index) => 2 * index + 1);
+  const ask = (bytes: number): Buffer[] =>
+    STREAMS.map((id) => headersFrame(id, `/size/${bytes}`, FLAG.endHeaders | FLAG.endStream));
+
+  test("is counted for all connections together, and no more once it was taken or its connection is gone", async () => {
+    const outputBudget = new OutputBudget(10_000_000);
+    const server = await Http2TestServer.start({ outputBudget });
+    const clients = [await RawHttp2Client.open(server.port), await RawHttp2Client.open(server.port)];
+    // Of what a connection is asked for, its first window goes out.
+    for (const client of clients) client.send(...ask(100_000));
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBe(2 * (400_000 - 65_535)), WAIT);
+    clients[0]?.socket.destroy();
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBe(400_000 - 65_535), WAIT);
+    clients[1]?.send(...[0, ...STREAMS].map((id) => rawFrame(FRAME.windowUpdate, 0, id, word(1_000_000))));
+    for (const id of STREAMS) await clients[1]?.response(id);
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBe(0), WAIT);
+  });
+
+  test("leaves each of them less in its socket, and all of it arrives when it is taken at last", async () => {
+    const unsent: number[] = [];
+    for (const bytesMax of [1_000_000_000, 1]) {
+      const outputBudget = new OutputBudget(bytesMax);
+      const server = await Http2TestServer.start({ outputBudget });
+      const client = await RawHttp2Client.open(server.port, setting(SETTING.initialWindowSize, STREAM_ID_MAX));
+      client.send(rawFrame(FRAME.windowUpdate, 0, 0, word(1_000_000_000)));
+      await client.roundTrip();
+      client.socket.pause();
+      // More than the system's own buffers take.
+      client.send(...ask(10_000_000));
+      const [connection] = server.connections;
+      await vi.waitFor(() => expect(connection?.figures.queuedBytes).toBeGreaterThan(0), WAIT);
+      unsent.push(connection?.figures.unsentBytes ?? 0);
+      client.socket.resume();
+      for (const id of STREAMS) expect((await client.response(id)).body.length).toBe(10_000_000);
+      await vi.waitFor(() => expect(outputBudget.heldBytes).toBe(0), WAIT);
+    }
+    expect(unsent[1]).toBeLessThan(unsent[0] ?? 0);
+    // A share, and what is around it, before and behind the socket.
+    expect(unsent[1]).toBeLessThanOrEqual(2 * (16 * 1024 + 1024 + 16_393));
   });
 });
 

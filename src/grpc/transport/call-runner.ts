@@ -29,6 +29,8 @@ export interface CallWire {
    * @param giveBack see `MethodDefinition.lentBy`.
    */
   send(message: EncodedResponse, giveBack?: () => void): Promise<void> | undefined;
+  /** There is room for a message of so many bytes now; undefined: for any. */
+  readonly roomBytes?: number;
   /** @throws the reason where the call is aborted. */
   throwIfAborted(): void;
   /** Called when the call is aborted. */
@@ -221,7 +223,7 @@ function sendReady(
   wire: CallWire,
 ): Promise<boolean | void> | false {
   for (let sent = 0; sent < RESPONSES_PER_TURN; sent++) {
-    const response = source.take();
+    const response = source.take(wire.roomBytes ?? Number.POSITIVE_INFINITY);
     if (response === undefined) return source.more();
     const room = wire.send(encodeWith(definition, response), definition.lentBy?.(response));
     if (room !== undefined) return room;

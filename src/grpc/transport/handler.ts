@@ -21,8 +21,11 @@ export interface CallContext {
 export type UnaryHandler<Request, Response> = (request: Request, call: CallContext) => Promise<Response> | Response;
 /** Responses that the transport takes one by one. Those that are here cost no promise. */
 export interface ResponseSource<Response> {
-  /** The next response where it is here; undefined where it has to be waited for, and where that was all. */
-  take(): Response | undefined;
+  /**
+   * The next response where it is here; undefined where it has to be waited for, and where that was all.
+   * @param bytesMax of a response, where what there is to send can be divided.
+   */
+  take(bytesMax: number): Response | undefined;
   /** Waits until {@link take} has a response (true) or there will be none (false). */
   more(): Promise<boolean> | false;
   /** Nothing more is taken. May be called while `more` is pending, and more than once. */

@@ -142,7 +142,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   }
 
   onSent(): void {
-    if (this.#stream.unsentBytes < this.#options.sendBufferBytesMax) this.#releaseSender();
+    if (this.#stream.unsentBytes < this.roomBytes) this.#releaseSender();
   }
 
   onSendStalled(): void {
@@ -165,6 +165,10 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
     return this.#requests.isDrained;
   }
 
+  get roomBytes(): number {
+    return Math.min(this.#options.sendBufferBytesMax, this.#stream.roomBytes);
+  }
+
   throwIfAborted(): void {
     if (this.#abortReason !== undefined) throw this.#abortReason;
   }
@@ -181,7 +185,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
       : [encodePrefix(sumOfLengths(message)), ...message];
     if (giveBack === undefined) this.#stream.write(...pieces);
     else this.#stream.writeLent(pieces, giveBack);
-    if (this.#stream.unsentBytes < this.#options.sendBufferBytesMax) {
+    if (this.#stream.unsentBytes < this.roomBytes) {
       return this.#options.turns.spend(sumOfLengths(pieces));
     }
     return new Promise((resolve) => {

@@ -61,10 +61,11 @@ class NativeTransport implements GrpcTransport {
     this.#gatherBudget = new ByteBudget(gatherBytesMax);
     this.#decompressor = new Decompressor(this.#options.messageBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
-    const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax } = this.#options;
+    const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax, outputBudget } = this.#options;
     this.#connectionOptions = {
       ...CONNECTION_DEFAULTS,
       concurrentStreamsMax,
+      outputBudget,
       sendStallTimeoutMs,
       keepaliveIntervalMs,
       keepaliveTimeoutMs,

@@ -1,6 +1,7 @@
 import type { ShownCredentials } from "../../auth/authorizer.ts";
 import { ANYBODY, type Caller } from "../../auth/caller.ts";
 import type { ShedReason } from "../../cache/cache-error.ts";
+import type { OutputBudget } from "../../http2/output-budget.ts";
 import type { FaultReporter } from "../grpc-status.ts";
 import type { CallContext } from "./handler.ts";
 
@@ -45,6 +46,8 @@ export interface TransportOptions {
   readonly keepaliveTimeoutMs?: number;
   /** Response bytes of one call that may wait for the client before its handler is held back. */
   readonly sendBufferBytesMax?: number;
+  /** Bounds what waits for all clients together. Default: as much as each is allowed. grpc-js knows no such bound. */
+  readonly outputBudget?: OutputBudget | undefined;
   /** A call whose responses the client has not taken for so long ends with DEADLINE_EXCEEDED (BEHAVIOUR 3). */
   readonly sendStallTimeoutMs?: number;
   /** A connection of this age, give or take a tenth, takes no new calls and ends with its last one; undefined: never. */
@@ -64,6 +67,7 @@ export const TRANSPORT_DEFAULTS = {
   keepaliveIntervalMs: 60_000,
   keepaliveTimeoutMs: 20_000,
   sendBufferBytesMax: 256 * 1024,
+  outputBudget: undefined,
   sendStallTimeoutMs: 60_000,
   connectionAgeMsMax: undefined,
   streamWindowBytesMax: 4 * 1024 * 1024,

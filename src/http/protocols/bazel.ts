@@ -84,7 +84,7 @@ export class BazelProtocol {
     const getting = blobs.get(digest, range, acceptedEncoding(exchange));
     const content = getting instanceof Promise ? await getting : getting;
     if (content === undefined) throw absentBlob(named);
-    await sendContent(exchange.response, content, range, BLOB_HEADERS);
+    await sendContent(exchange, content, range, BLOB_HEADERS);
   }
 
   async storeBlob(exchange: HttpExchange): Promise<void> {

@@ -78,7 +78,7 @@ class TurborepoProtocol {
     const found = await this.#artifacts.get(name);
     if (found === undefined) throw absent(hash);
     const headers = { ...found.description, "content-type": OCTET_STREAM };
-    await sendContent(exchange.response, found.content, undefined, headers);
+    await sendContent(exchange, found.content, undefined, headers);
   }
 
   async storeArtifact(exchange: HttpExchange): Promise<void> {

@@ -5,33 +5,43 @@ export interface LentChunk extends LentPiece {
   readonly bytes: Buffer;
 }
 
-/** Smaller pieces have memory of their own: a slow reader must not hold much more than it was given. */
-const LENT_BYTES_MIN = CHUNK_BYTES / 4;
-/** What is kept for the next reads; more than that at one time comes and goes. */
+/** Smaller pieces have memory of their own. */
+const LENT_BYTES_MIN = 4 * 1024;
+/** Of each size: what is kept for the next reads; more than that at one time comes and goes. */
 const FREE_MAX = 32;
+const WORD_BITS = 32;
 
 /**
- * Memory for the chunks of large values, used again and again: fresh memory for each costs more than the read, in page
- * faults, in cold caches, and in collections of garbage that so much memory outside of the heap brings about.
+ * Memory for pieces of large values, used again and again: fresh memory for each costs more than the read, in page
+ * faults, in cold caches, and in collections of garbage that so much memory outside of the heap brings about. It comes in
+ * powers of two, so that a slow reader holds less than twice what it was given.
  */
 export class ChunkBuffers {
-  readonly #free: Buffer[] = [];
+  /** By the power of two. */
+  readonly #free: Buffer[][] = Array.from({ length: powerOf(CHUNK_BYTES) + 1 }, () => []);
 
   /** @param bytes at most `CHUNK_BYTES`. @returns memory of that size, with anything in it. */
   take(bytes: number): LentChunk {
     if (bytes < LENT_BYTES_MIN) return ownPiece(Buffer.allocUnsafe(bytes));
-    const whole = this.#free.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    const power = powerOf(bytes);
+    const whole = this.#free[power]!.pop() ?? Buffer.allocUnsafeSlow(2 ** power);
     let isLent = true;
     return {
-      bytes: whole.subarray(0, bytes),
+      bytes: whole.length === bytes ? whole : whole.subarray(0, bytes),
       giveBack: () => {
         // Given back twice it would be lent to two at once.
         if (!isLent) return;
         isLent = false;
-        if (this.#free.length < FREE_MAX) this.#free.push(whole);
+        const free = this.#free[power]!;
+        if (free.length < FREE_MAX) free.push(whole);
       },
     };
   }
+}
+
+/** Of the smallest power of two that is not less. */
+function powerOf(bytes: number): number {
+  return WORD_BITS - Math.clz32(bytes - 1);
 }
 
 /** A piece that nobody wants back. */

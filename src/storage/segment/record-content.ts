@@ -34,7 +34,7 @@ export interface RecordContentOptions {
 
 /**
  * A record's payload, read chunk by chunk from its segment. Until the record is known to be good, each chunk is
- * checked before any of its bytes is given out (I6).
+ * checked before any of its bytes is given out (I6); then chunks are also read in parts, where less is asked for.
  */
 export class RecordContent implements EntryContent, LentPieces {
   private readonly options: RecordContentOptions;
@@ -43,8 +43,10 @@ export class RecordContent implements EntryContent, LentPieces {
   /** Where in the payload the next piece begins. */
   private at: number;
   private readonly end: number;
-  /** The chunk with that byte, where it was read already. */
+  /** The part with that byte, where it was read already. */
   private ahead: LentChunk | undefined;
+  /** Of a part, as it was last asked for. */
+  private partBytesMax = CHUNK_BYTES;
   /** Until then it is being read. */
   private fetching: Promise<true> | undefined;
   private isLending = false;
@@ -84,8 +86,7 @@ export class RecordContent implements EntryContent, LentPieces {
     if ((await readFullyAsync(fileSystem, pinned.fd, trailer, at)) < trailer.length) return false;
     this.trailer = trailer;
     if (this.options.length === 0) return true;
-    const chunkIndex = Math.floor(this.options.offset / CHUNK_BYTES);
-    this.ahead = await this.readChunk(chunkIndex).catch(() => undefined);
+    this.ahead = await this.readPart().catch(() => undefined);
     return this.ahead !== undefined;
   }
 
@@ -104,8 +105,9 @@ export class RecordContent implements EntryContent, LentPieces {
     return this;
   }
 
-  /** While a chunk is given out the next one is read, where that takes time: two are held at the most. */
-  take(): LentChunk | undefined {
+  /** While a chunk is given out the next one is read, where that takes time: two are held at the most; of parts, one. */
+  take(bytesMax = CHUNK_BYTES): LentChunk | undefined {
+    this.partBytesMax = bytesMax;
     if (this.at < this.end) return this.takeNext();
     this.close();
     return undefined;
@@ -129,71 +131,82 @@ export class RecordContent implements EntryContent, LentPieces {
 
   private takeNext(): LentChunk | undefined {
     if (this.closed) throw closedMeanwhile();
-    const chunk = this.ahead ?? this.tryRead();
-    if (chunk === undefined) return undefined;
+    const part = this.ahead ?? this.tryRead();
+    if (part === undefined) return undefined;
     this.ahead = undefined;
-    const { bytes, giveBack } = chunk;
-    const chunkStart = this.at - (this.at % CHUNK_BYTES);
-    const to = Math.min(bytes.length, this.end - chunkStart);
-    const from = this.at - chunkStart;
-    this.at = chunkStart + to;
+    const { bytes, giveBack } = part;
+    const start = this.partStart;
+    const to = Math.min(bytes.length, this.end - start);
+    const from = this.at - start;
+    this.at = start + to;
     if (this.at === this.end) this.close();
     // What becomes of it is told when it is asked for, and nobody may ask any more.
-    else if (!this.isPrompt) this.fetch().catch(() => {});
-    return from === 0 && to === bytes.length ? chunk : { bytes: bytes.subarray(from, to), giveBack };
+    else if (!this.isPrompt && this.partBytesMax >= CHUNK_BYTES) this.fetch().catch(() => {});
+    return from === 0 && to === bytes.length ? part : { bytes: bytes.subarray(from, to), giveBack };
   }
 
-  /** Reads the next chunk where that can be done at once. */
+  /** Reads the next part where that can be done at once. */
   private tryRead(): LentChunk | undefined {
     if (!this.isPrompt || this.fetching !== undefined) return undefined;
-    const chunkIndex = Math.floor(this.at / CHUNK_BYTES);
-    const chunk = this.memoryOf(chunkIndex);
-    return this.checked(chunk, chunkIndex, this.readPromptly(chunk.bytes, this.positionOf(chunkIndex)));
+    const part = this.memoryOfPart();
+    return this.checked(part, this.readPromptly(part.bytes, this.position));
   }
 
-  /** Reads the next chunk ahead of being asked for it. */
+  /** Reads the next part ahead of being asked for it. */
   private fetch(): Promise<true> {
     if (this.closed) return Promise.reject(closedMeanwhile());
-    this.fetching ??= this.readChunk(Math.floor(this.at / CHUNK_BYTES)).then((chunk) => {
-      this.ahead = chunk;
+    this.fetching ??= this.readPart().then((part) => {
+      this.ahead = part;
       this.fetching = undefined;
       return true;
     });
     return this.fetching;
   }
 
-  private async readChunk(chunkIndex: number): Promise<LentChunk> {
+  private async readPart(): Promise<LentChunk> {
     const { fileSystem, pinned } = this.options;
-    const chunk = this.memoryOf(chunkIndex);
+    const part = this.memoryOfPart();
     this.reading = true;
-    const read = await readFullyAsync(fileSystem, pinned.fd, chunk.bytes, this.positionOf(chunkIndex)).catch(() => -1);
+    const read = await readFullyAsync(fileSystem, pinned.fd, part.bytes, this.position).catch(() => -1);
     this.reading = false;
     if (this.closed) {
       pinned.unpin();
       throw closedMeanwhile();
     }
-    return this.checked(chunk, chunkIndex, read);
+    return this.checked(part, read);
   }
 
-  private memoryOf(chunkIndex: number): LentChunk {
-    const { chunkBuffers, location } = this.options;
-    const bytes = Math.min(CHUNK_BYTES, location.storedBytes - chunkIndex * CHUNK_BYTES);
+  private get chunkStart(): number {
+    return this.at - (this.at % CHUNK_BYTES);
+  }
+
+  /** What has to be checked is read from the beginning of its chunk. */
+  private get partStart(): number {
+    return this.options.verified ? this.at : this.chunkStart;
+  }
+
+  private memoryOfPart(): LentChunk {
+    const { chunkBuffers, location, verified } = this.options;
+    const chunkEnd = Math.min(this.chunkStart + CHUNK_BYTES, location.storedBytes);
+    const end = verified ? Math.min(this.at + this.partBytesMax, chunkEnd, this.end) : chunkEnd;
+    const bytes = end - this.partStart;
     return this.isLending ? chunkBuffers.take(bytes) : ownPiece(Buffer.allocUnsafe(bytes));
   }
 
-  private positionOf(chunkIndex: number): number {
-    return this.options.location.offset + RECORD_HEADER_BYTES + chunkIndex * CHUNK_BYTES;
+  private get position(): number {
+    return this.options.location.offset + RECORD_HEADER_BYTES + this.partStart;
   }
 
-  /** @param readBytes that were read of it; -1 where reading failed. @returns the chunk. */
-  private checked(chunk: LentChunk, chunkIndex: number, readBytes: number): LentChunk {
+  /** @param readBytes that were read of it; -1 where reading failed. @returns the part. */
+  private checked(part: LentChunk, readBytes: number): LentChunk {
     const { location, verified, onVerified } = this.options;
-    if (readBytes < chunk.bytes.length) throw this.corrupt();
-    if (verified) return chunk;
-    if (this.trailer === undefined || !chunkHolds(chunk.bytes, this.trailer, chunkIndex)) throw this.corrupt();
+    if (readBytes < part.bytes.length) throw this.corrupt();
+    if (verified) return part;
+    const chunkIndex = this.chunkStart / CHUNK_BYTES;
+    if (this.trailer === undefined || !chunkHolds(part.bytes, this.trailer, chunkIndex)) throw this.corrupt();
     this.chunksHeld += 1;
     if (this.chunksHeld === chunkCount(location.storedBytes)) onVerified();
-    return chunk;
+    return part;
   }
 
   /** What was written or checked since the start is expected in the page cache. */

@@ -11,7 +11,9 @@ import { FLAG, FRAME, PREFACE } from "../../../src/http2/frame-format.ts";
 import { encodeHeaderBlock } from "../../../src/http2/hpack/encode-header-block.ts";
 import { type HarnessOptions, TransportHarness } from "../../contract/grpc-transport-harness.ts";
 import { path, type TextHandlers, textMethods } from "../../contract/grpc-transport-methods.ts";
-import { rawFrame } from "../../http2/raw-frames.ts";
+import { OutputBudget } from "../../../src/http2/output-budget.ts";
+import { SETTING } from "../../../src/http2/settings.ts";
+import { rawFrame, setting, word } from "../../http2/raw-frames.ts";
 import { RawHttp2Client } from "../../http2/raw-http2-client.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "../../support/test-certificate.ts";
 
@@ -40,6 +42,17 @@ function prefixed(message: Buffer, flag = 0): Buffer {
   const prefix = Buffer.from([flag, 0, 0, 0, 0]);
   prefix.writeUInt32BE(message.length, 1);
   return Buffer.concat([prefix, message]);
+}
+
+/** The messages of a body, none of them compressed. */
+function messagesOf(body: Buffer): string[] {
+  const messages: string[] = [];
+  for (let at = 0; at < body.length;) {
+    const end = at + 5 + body.readUInt32BE(at + 1);
+    messages.push(body.toString("utf8", at + 5, end));
+    at = end;
+  }
+  return messages;
 }
 
 function dataFrame(streamId: number, data: Buffer, flags: number = FLAG.endStream): Buffer {
@@ -201,6 +214,35 @@ describe("messages", () => {
     for await (const chunk of call) chunks.push(chunk as Buffer);
     expect(Buffer.concat(chunks).subarray(5).toString()).toBe("2000000");
     session.close();
+  });
+});
+
+describe("H10: responses that can be divided, while many clients do not take theirs", () => {
+  test("are made as the windows of their clients are opened, and all of it arrives", async () => {
+    const text = randomBytes(150_000).toString("hex");
+    let at = 0;
+    const source = {
+      take: (bytesMax: number) => {
+        const part = text.slice(at, at + Math.min(bytesMax, text.length));
+        at += part.length;
+        return part === "" ? undefined : part;
+      },
+      more: () => false as const,
+      close: () => {},
+    };
+    const outputBudget = new OutputBudget(1);
+    const { harness } = await open({ ServerStream: () => source }, { outputBudget });
+    const client = await RawHttp2Client.open(harness.port, setting(SETTING.initialWindowSize, 0));
+    client.send(callFrame(1, { ":path": path("ServerStream") }), dataFrame(1, prefixed(Buffer.from("all of it"))));
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBeGreaterThan(0), WAIT);
+    // A message and what is around it.
+    expect(outputBudget.heldBytes).toBeLessThan(2000);
+    expect(at).toBeLessThan(2000);
+    client.send(...[0, 1].map((id) => rawFrame(FRAME.windowUpdate, 0, id, word(1_000_000))));
+    const { fields, body } = await client.response(1);
+    expect(fields["grpc-status"]).toBe("0");
+    expect(messagesOf(body).join("")).toBe(text);
+    expect(outputBudget.heldBytes).toBe(0);
   });
 });
 

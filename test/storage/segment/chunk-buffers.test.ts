@@ -6,12 +6,22 @@ const CHUNK_BYTES = 256 * 1024;
 describe("ChunkBuffers", () => {
   test("lend the same memory again once it is given back, and to nobody else before", () => {
     const buffers = new ChunkBuffers();
-    const [first, second] = [buffers.take(CHUNK_BYTES), buffers.take(100_000)];
+    const [first, second] = [buffers.take(CHUNK_BYTES), buffers.take(200_000)];
     expect(second.bytes.buffer).not.toBe(first.bytes.buffer);
-    expect(second.bytes.length).toBe(100_000);
+    expect(second.bytes.length).toBe(200_000);
     first.giveBack();
-    const third = buffers.take(70_000);
+    const third = buffers.take(150_000);
     expect(third.bytes.buffer).toBe(first.bytes.buffer);
+  });
+
+  test.each([4096, 5000, 16_384, 16_385, 131_072])("lend less than twice the %i bytes that are asked for", (bytes) => {
+    const buffers = new ChunkBuffers();
+    buffers.take(CHUNK_BYTES).giveBack();
+    const lent = buffers.take(bytes);
+    expect(lent.bytes.length).toBe(bytes);
+    expect(lent.bytes.buffer.byteLength).toBeLessThan(2 * bytes);
+    lent.giveBack();
+    expect(buffers.take(bytes).bytes.buffer).toBe(lent.bytes.buffer);
   });
 
   test("take memory back once: twice it would be lent to two", () => {

@@ -123,6 +123,29 @@ describe("RecordContent", () => {
     expect(events).not.toContain("corrupt");
   });
 
+  test("gives parts of chunks where less is asked for, and reads no more than that of what is known to be good", async () => {
+    const expected = value.bytes.subarray(7);
+    for (const verified of [true, false]) {
+      for (const reads of [pausedReads(), new PromptReads({ fileSystem: shard.fileSystem })]) {
+        promptReads = reads;
+        const content = await open({ offset: 7 }, verified);
+        expect(verified || (await content.check(keyBytes(value.key.words)))).toBe(true);
+        const pieces = content.lend();
+        const taken: Buffer[] = [];
+        do {
+          for (let piece = pieces.take(10_000); piece !== undefined; piece = pieces.take(10_000)) {
+            taken.push(Buffer.from(piece.bytes));
+            piece.giveBack();
+          }
+        } while (await pieces.more());
+        expect(Buffer.concat(taken).equals(expected)).toBe(true);
+        // Nobody has said how much to read before the first part is asked for.
+        const parts = verified ? taken.slice(1) : [];
+        expect(Math.max(0, ...parts.map(({ length }) => length))).toBeLessThanOrEqual(10_000);
+      }
+    }
+  });
+
   test("counts as verified once every chunk was read and held, and not before", async () => {
     const part = await open({ offset: CHUNK_BYTES });
     await part.check(keyBytes(value.key.words));

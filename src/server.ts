@@ -373,7 +373,7 @@ export class KuraServer implements AsyncDisposable {
   async #describe(): Promise<Record<string, unknown>> {
     const { durability, directory, shardCount, listenerCount, maxBytes, messageBytesMax, connectionCountMax } =
       this.#config;
-    const { stagingMemoryBytes, stagingDiskBytes, hotBlobBytesMax, minLeaseMs } = this.#config;
+    const { memoryBudgetBytes, stagingMemoryBytes, stagingDiskBytes, hotBlobBytesMax, minLeaseMs } = this.#config;
     const reports = await this.#reports();
     const total = (name: Exclude<keyof ListenerReport, "metrics">, here = 0): number =>
       reports.reduce((sum, report) => sum + report[name], here);
@@ -389,6 +389,7 @@ export class KuraServer implements AsyncDisposable {
       limits: {
         maxBytes,
         blobBytesMax: this.#engine === undefined ? null : largestBlobBytes(this.#config, this.#engine),
+        memoryBudgetBytes,
         stagingMemoryBytes,
         stagingDiskBytes,
         hotBlobBytesMax,

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { type Role, ROLES } from "../auth/role.ts";
 import { descriptorLimit } from "./descriptor-limit.ts";
 import { fileSystemRoomBytes } from "./file-system-room.ts";
+import { memoryLimitBytes } from "./memory-limit.ts";
 import {
   choice,
   cidrs,
@@ -31,6 +32,7 @@ const OTLP_TRACES_PATH = "/v1/traces";
 interface EarlierValues extends CredentialSources {
   readonly directory?: string;
   readonly maxBytes?: number;
+  readonly memoryBudgetBytes?: number;
   readonly requestRate?: number;
 }
 
@@ -124,10 +126,18 @@ export const OPTIONS = {
     defaultValue: () => 0,
     help: "largest blob taken; 0: whatever --staging-size and half of --max-size have room for",
   }),
+  memoryBudgetBytes: option({
+    flag: "memory-budget",
+    kind: size(32 * MIB),
+    defaultValue: () => clampMib(memoryLimitBytes() / 4, 32 * MIB, GIB),
+    defaultText: "1/4 of the memory that the process may use, at most 1GiB",
+    help: "memory for what is on its way: half of it for receive windows to grow by, a quarter for large requests and batch answers, the rest see --staging-memory and --hot-blob-memory",
+  }),
   stagingMemoryBytes: option({
     flag: "staging-memory",
     kind: size(MIB),
-    defaultValue: () => 128 * MIB,
+    defaultValue: ({ memoryBudgetBytes = GIB }) => clampMib(memoryBudgetBytes / 8, MIB, 128 * MIB),
+    defaultText: "1/8 of --memory-budget, at most 128MiB",
     help: "memory for uploads of small blobs in progress",
   }),
   stagingDiskBytes: option({
@@ -140,7 +150,8 @@ export const OPTIONS = {
   hotBlobBytesMax: option({
     flag: "hot-blob-memory",
     kind: size(0),
-    defaultValue: () => 64 * MIB,
+    defaultValue: ({ memoryBudgetBytes = GIB }) => clampMib(memoryBudgetBytes / 16, MIB, 64 * MIB),
+    defaultText: "1/16 of --memory-budget, at most 64MiB",
     help: "memory for small blobs and action results that were read lately; 0: none",
   }),
   minLeaseMs: option({
@@ -419,6 +430,10 @@ export function environmentName(flag: string): string {
 /** The default as help and README show it. */
 export function defaultText({ defaultText: inWords, defaultValue, kind }: Option<unknown>): string {
   return inWords ?? kind.format(defaultValue({}));
+}
+
+function clampMib(bytes: number, bytesMin: number, bytesMax: number): number {
+  return Math.min(bytesMax, Math.max(bytesMin, Math.floor(bytes / MIB) * MIB));
 }
 
 function fourFifthsOfRoom(directory: string): number {

@@ -25,7 +25,7 @@ import { asBuffer } from "./proto-definitions.ts";
 import type { FindMissingBlobsRequest } from "./proto-find-missing-codec.ts";
 import { bindService } from "./proto-services.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
-import type { BoundMethod } from "./transport/handler.ts";
+import type { BoundMethod, CallContext } from "./transport/handler.ts";
 
 export interface ContentAddressableStorageOptions {
   readonly blobs: BlobStore;
@@ -51,8 +51,8 @@ export function contentAddressableStorageService(options: ContentAddressableStor
   return bindService("build.bazel.remote.execution.v2.ContentAddressableStorage", {
     FindMissingBlobs: (request) => service.findMissingBlobs(request),
     BatchUpdateBlobs: (request) => service.batchUpdateBlobs(request),
-    BatchReadBlobs: (request) => service.batchReadBlobs(request),
-    GetTree: (request) => streamDirectoryTree(options.blobs, request, options.tree),
+    BatchReadBlobs: (request, call) => service.batchReadBlobs(request, call),
+    GetTree: (request, call) => streamDirectoryTree(options.blobs, request, call, options.tree),
     ...(options.chunking === undefined ? {} : chunkedBlobsHandlers(options.chunking)),
   });
 }
@@ -111,12 +111,14 @@ export class ContentAddressableStorageService {
     };
   }
 
-  async batchReadBlobs(request: BatchReadBlobsRequest): Promise<BatchReadBlobsResponse> {
+  async batchReadBlobs(request: BatchReadBlobsRequest, call: CallContext): Promise<BatchReadBlobsResponse> {
     checkInstanceName(request.instance_name);
     const fn = requestDigestFunction(request.digest_function);
     // A size that is no size is answered for its blob alone and takes no room.
     const totalBytes = request.digests.reduce((total, { size_bytes }) => total + Math.max(0, size_bytes), 0);
     this.#checkTotal("digests.size_bytes", totalBytes);
+    const waiting = call.holdMemory(totalBytes);
+    if (waiting !== undefined) await waiting;
     const accept = request.acceptable_compressors.includes(COMPRESSORS.zstd) ? "zstd" : "identity";
     const responses: BatchReadBlobsResponseEntry[] = [];
     for (const slice of slices(request.digests, BATCH_CONCURRENCY)) {

@@ -6,6 +6,7 @@ import type { Directory, GetTreeRequest, GetTreeResponse } from "./messages.ts";
 import { directoryReferences } from "./output-references-reader.ts";
 import { directoryCodec } from "./proto-definitions.ts";
 import { requestDigest, requestDigestFunction } from "./request-digest.ts";
+import type { CallContext } from "./transport/handler.ts";
 import { formatPageToken, parsePageToken } from "./tree-page-token.ts";
 
 export interface DirectoryTreeOptions {
@@ -33,17 +34,20 @@ interface FoundDirectory {
 export async function* streamDirectoryTree(
   blobs: BlobStore,
   request: GetTreeRequest,
+  call: CallContext,
   options: DirectoryTreeOptions = {},
 ): AsyncGenerator<GetTreeResponse> {
   checkInstanceName(request.instance_name);
   const root = requestDigest("root_digest", request.root_digest, requestDigestFunction(request.digest_function));
-  const page = new Page(request, options);
+  const page = new Page(request, call, options);
   const skipped = parsePageToken(request.page_token, root);
   let position = 0;
   for await (const found of walk(blobs, root, options)) {
     // A token says how far the earlier call came; to get there again costs reads, but no state between calls.
     if (position >= skipped) {
       if (!page.hasRoomFor(found)) yield page.take(formatPageToken(root, position));
+      const waiting = page.makeRoomFor(found);
+      if (waiting !== undefined) await waiting;
       page.add(found);
     }
     position++;
@@ -60,20 +64,31 @@ class Page {
   readonly #bytesMax: number;
   #directories: Directory[] = [];
   #bytes = 0;
+  readonly #call: CallContext;
+  #heldBytes = 0;
 
-  constructor({ page_size }: GetTreeRequest, options: DirectoryTreeOptions) {
+  constructor({ page_size }: GetTreeRequest, call: CallContext, options: DirectoryTreeOptions) {
     if (page_size < 0) {
       throw new CacheError("invalid_argument", `page_size: expected 0 for any or more, got ${page_size}`);
     }
     const directoriesMax = options.pageDirectoriesMax ?? 1000;
     this.#directoriesMax = page_size === 0 ? directoriesMax : Math.min(page_size, directoriesMax);
     this.#bytesMax = options.pageBytesMax ?? 3 * 1024 * 1024;
+    this.#call = call;
   }
 
   /** The first one always has: a directory larger than a page is a page of its own. */
   hasRoomFor({ sizeBytes }: FoundDirectory): boolean {
     const count = this.#directories.length;
     return count === 0 || (count < this.#directoriesMax && this.#bytes + sizeBytes <= this.#bytesMax);
+  }
+
+  /** What the largest page so far has held is there for the next. @see CallContext.holdMemory */
+  makeRoomFor({ sizeBytes }: FoundDirectory): Promise<void> | undefined {
+    const bytes = Math.min(this.#bytes + sizeBytes, this.#bytesMax) - this.#heldBytes;
+    if (bytes <= 0) return undefined;
+    this.#heldBytes += bytes;
+    return this.#call.holdMemory(bytes);
   }
 
   add({ directory, sizeBytes }: FoundDirectory): void {

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Encoding } from "../cache/encoding.ts";
 import type { StagedEntry, StageOptions } from "../cache/entry-store.ts";
+import type { MemoryBudget } from "../cache/memory-budget.ts";
 import { type Timers, systemTimers } from "../timers.ts";
 import type { HttpExchange } from "./http-router.ts";
 
@@ -10,6 +11,8 @@ export interface RequestBodiesOptions {
   readonly bytesMax: number;
   /** Longest time without a byte of progress. */
   readonly idleMsMax: number;
+  /** What bodies that are read at once take their room from. Default: no bound. */
+  readonly memory?: MemoryBudget;
   readonly timers?: Timers;
 }
 
@@ -20,11 +23,13 @@ type TakeChunk = (chunk: Buffer) => Promise<void> | void;
 export class RequestBodies {
   readonly bytesMax: number;
   readonly #idleMsMax: number;
+  readonly #memory: MemoryBudget | undefined;
   readonly #timers: Timers;
 
-  constructor({ bytesMax, idleMsMax, timers = systemTimers }: RequestBodiesOptions) {
+  constructor({ bytesMax, idleMsMax, memory, timers = systemTimers }: RequestBodiesOptions) {
     this.bytesMax = bytesMax;
     this.#idleMsMax = idleMsMax;
+    this.#memory = memory;
     this.#timers = timers;
   }
 
@@ -66,8 +71,28 @@ export class RequestBodies {
   /** Reads a small body at once. @throws {CacheError} as `store` does. */
   async bytes(exchange: HttpExchange, bytesMax: number): Promise<Buffer> {
     const chunks: Buffer[] = [];
-    await this.read(exchange, (chunk) => void chunks.push(chunk), bytesMax);
-    return Buffer.concat(chunks);
+    let heldBytes = 0;
+    let isOver = false;
+    const keep = (chunk: Buffer): void => {
+      // The client may have gone while its chunk waited for room.
+      if (isOver) return this.#memory?.give(chunk.length);
+      chunks.push(chunk);
+      heldBytes += chunk.length;
+    };
+    try {
+      await this.read(
+        exchange,
+        (chunk) => {
+          const waiting = this.#memory?.takeInTime(chunk.length, heldBytes);
+          return waiting === undefined ? keep(chunk) : waiting.then(() => keep(chunk));
+        },
+        bytesMax,
+      );
+      return Buffer.concat(chunks);
+    } finally {
+      isOver = true;
+      this.#memory?.give(heldBytes);
+    }
   }
 
   /** Resolves at the end of the body. @throws {CacheError} as `store` does; what `take` throws. */

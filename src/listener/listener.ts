@@ -14,6 +14,7 @@ import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
 import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
 import { MeasuredValueStore } from "../cache/measured-value-store.ts";
 import type { ValueStore } from "../cache/value-store.ts";
+import { MemoryBudget } from "../cache/memory-budget.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
@@ -92,6 +93,9 @@ const PREFACE_TIMEOUT_MS = 10_000;
 const LAST_WORDS_MS = 2000;
 /** What waits for the clients of all listeners. The system's own buffers, of megabytes a connection, are not in it. */
 const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
+/** Of `--memory-budget`; what is left is staging memory and hot records by default. */
+const WINDOW_SHARE = 1 / 2;
+const REQUEST_SHARE = 1 / 4;
 /** Interrupted uploads that are kept, in all listeners. */
 const KEPT_UPLOADS_MAX = 256;
 
@@ -105,6 +109,7 @@ export class Listener {
   readonly rates: RequestRates | undefined;
   readonly #clients = new ClientMetrics(this.metrics);
   readonly #options: ListenerOptions;
+  readonly #memory: MemoryBudget;
   readonly #access: AccessControl;
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
@@ -124,8 +129,15 @@ export class Listener {
       ...(uploadPeers === undefined ? {} : { peers: uploadPeers }),
     });
     this.#output = new OutputBudget(OUTPUT_BYTES_MAX / config.listenerCount);
+    const requestBytesMax = (config.memoryBudgetBytes * REQUEST_SHARE) / config.listenerCount;
+    // The largest message finds room where nobody else needs any, however little there is for all.
+    this.#memory = new MemoryBudget(Math.max(Math.floor(requestBytesMax), config.messageBytesMax));
     const { instruments } = this.metrics;
-    this.metrics.onScrape(() => instruments.connections.set(this.connectionCount));
+    this.metrics.onScrape(() => {
+      instruments.connections.set(this.connectionCount);
+      instruments.requestMemoryBytes.set(this.#memory.usedBytes);
+      instruments.requestMemoryWaiters.set(this.#memory.waiterCount);
+    });
     this.#access = new AccessControl({
       config,
       files: files.credentials,
@@ -199,6 +211,7 @@ export class Listener {
   /** From now on gRPC and the cache protocols over HTTP are served. @returns the blobs, as clients without an instance name see them. */
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes } = this.#options.config;
+    const { memoryBudgetBytes, listenerCount } = this.#options.config;
     const { connectionAgeMsMax, downloadIdleTimeoutMs } = this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
     const caches = new InstanceCaches({
@@ -216,6 +229,8 @@ export class Listener {
       messageBytesMax,
       streamWindowBytesMax: streamWindowBytes,
       connectionWindowBytesMax: connectionWindowBytes,
+      windowGrowthBytesMax: Math.floor((memoryBudgetBytes * WINDOW_SHARE) / listenerCount),
+      memory: this.#memory,
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
       sendStallTimeoutMs: downloadIdleTimeoutMs,
       outputBudget: this.#output,
@@ -249,6 +264,7 @@ export class Listener {
     const bodies = new RequestBodies({
       bytesMax: largestBlobBytes(config, store),
       idleMsMax: config.uploadIdleTimeoutMs,
+      memory: this.#memory,
     });
     const values = (protocol: ValueProtocol): ValueStore =>
       new MeasuredValueStore(new EntryValueStore(store, VALUE_SPACES[protocol]), this.metrics, protocol);

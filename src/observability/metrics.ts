@@ -58,6 +58,18 @@ const METRICS = {
     help: "Requests that clients have to come again with, by protocol (grpc, http) and reason (rate: --request-rate; memory: --memory-budget; room: any other bound)",
     labels: ["protocol", "reason"],
   },
+  requestMemoryBytes: {
+    type: "gauge",
+    name: "kura_request_memory_bytes",
+    help: "Memory taken by large requests and batch answers, which have a quarter of --memory-budget",
+    labels: [],
+  },
+  requestMemoryWaiters: {
+    type: "gauge",
+    name: "kura_request_memory_waiters",
+    help: "Requests that wait for such memory",
+    labels: [],
+  },
   connections: { type: "gauge", name: "kura_connections", help: "Open TCP connections", labels: [] },
   connectionsAccepted: {
     type: "counter",

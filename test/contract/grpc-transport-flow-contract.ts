@@ -2,7 +2,9 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { describe, expect, test, vi } from "vitest";
-import type { CacheError } from "../../src/cache/cache-error.ts";
+import { CacheError } from "../../src/cache/cache-error.ts";
+import { MemoryBudget } from "../../src/cache/memory-budget.ts";
+import { ManualTimers } from "../support/manual-timers.ts";
 import { KIB_64, WAIT, type StartTransport } from "./grpc-transport-harness.ts";
 import {
   clientStream,
@@ -57,6 +59,52 @@ export function describeFlow(name: string, start: StartTransport): void {
       for (let round = 0; round < 20; round++) expect(await unary(client, "through")).toBe("through");
       expect(yielded).toBeLessThan(60);
       expect((await collect(stream)).texts.length).toBe(199);
+    });
+
+    test("memory that a call holds is given back when it is over, however it ends, and others wait for it in order", async () => {
+      const timers = new ManualTimers();
+      const memory = new MemoryBudget(100, { timers });
+      const proceed = Promise.withResolvers<void>();
+      const harness = await start(
+        {
+          Unary: async (text, call) => {
+            await call.holdMemory(60);
+            if (text === "first") await proceed.promise;
+            if (text === "bad") throw new CacheError("not_found", "gone");
+            return text;
+          },
+        },
+        { memory },
+      );
+      const client = harness.client();
+      const answers = [unary(client, "first"), failure(unary(client, "bad")), unary(client, "last")] as const;
+      await vi.waitFor(() => expect(memory.waiterCount).toBe(2), WAIT);
+      proceed.resolve();
+      expect([await answers[0], (await answers[1]).code, await answers[2]]).toEqual([
+        "first",
+        status.NOT_FOUND,
+        "last",
+      ]);
+      await vi.waitFor(() => expect(harness.transport.callsInFlight).toBe(0), WAIT);
+      expect([memory.usedBytes, memory.waiterCount, timers.running]).toEqual([0, 0, 0]);
+    });
+
+    test("a call that finds no memory in time is refused, and one that ends meanwhile leaves nothing taken", async () => {
+      const timers = new ManualTimers();
+      const memory = new MemoryBudget(100, { timers });
+      memory.take(50);
+      const harness = await start({ Unary: async (text, call) => (await call.holdMemory(60), text) }, { memory });
+      const client = harness.client();
+      const refused = failure(unary(client, "late"));
+      await vi.waitFor(() => expect(memory.waiterCount).toBe(1), WAIT);
+      timers.advance(5000);
+      expect(await refused).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+      const gone = failure(unary(client, "gone", { deadlineMs: 100 }));
+      await vi.waitFor(() => expect(memory.waiterCount).toBe(1), WAIT);
+      expect((await gone).code).toBe(status.DEADLINE_EXCEEDED);
+      memory.give(50);
+      await vi.waitFor(() => expect(harness.transport.callsInFlight).toBe(0), WAIT);
+      expect([memory.usedBytes, memory.waiterCount]).toEqual([0, 0]);
     });
 
     test("a handler whose responses are not taken for the stated time is stopped", async () => {

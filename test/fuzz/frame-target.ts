@@ -1,6 +1,7 @@
 import { gzipSync } from "node:zlib";
 import type { GrpcTransport, PartDecoder } from "../../src/grpc/transport/handler.ts";
 import { createNativeTransport } from "../../src/grpc/transport/native-transport.ts";
+import { MemoryBudget } from "../../src/cache/memory-budget.ts";
 import { ByteBudget } from "../../src/http2/byte-budget.ts";
 import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../src/http2/connection-options.ts";
 import { FLOOD_LIMITS_DEFAULT } from "../../src/http2/flood-guard.ts";
@@ -17,7 +18,7 @@ import { checkSentFrames } from "./sent-frames.ts";
 const MUTATED_SHARE = 0.75;
 const GRPC_SHARE = 0.5;
 const WINDOW_BUDGET_BYTES = 10_000_000;
-const GATHER_BUDGET_BYTES = 1_000_000;
+const REQUEST_MEMORY_BYTES = 300_000;
 /** A flush, and what one chunk can make the server say. */
 const UNSENT_SLACK_BYTES = 1024 * 1024;
 const CHUNK_BYTES_MAX = 20_000;
@@ -201,7 +202,9 @@ async function runGrpc(
 ): Promise<Buffer> {
   const faults: unknown[] = [];
   const drawn = drawOptions(random);
-  const transport = createTextTransport(random, faults, honest === undefined ? drawn : generous(drawn));
+  const memory = new MemoryBudget(REQUEST_MEMORY_BYTES, { waitMs: 10 });
+  const connectionOptions = honest === undefined ? drawn : generous(drawn);
+  const transport = createTextTransport(random, faults, connectionOptions, memory);
   transport.accept(socket.asSocket());
   const received = await deliver(random, socket, bytes, () => {
     if (faults.length > 0) throw faults[0];
@@ -217,10 +220,16 @@ async function runGrpc(
   await eventually(() => transport.callsInFlight === 0, "all calls are over");
   await transport.drain(0);
   check(faults.length === 0, () => `fault: ${String(faults[0])}`);
+  check(memory.usedBytes === 0 && memory.waiterCount === 0, () => `${memory.usedBytes} bytes are not given back`);
   return received;
 }
 
-function createTextTransport(random: SeededRandom, faults: unknown[], connection: ConnectionOptions): GrpcTransport {
+function createTextTransport(
+  random: SeededRandom,
+  faults: unknown[],
+  connection: ConnectionOptions,
+  memory: MemoryBudget,
+): GrpcTransport {
   const pause = async (): Promise<void> => {
     if (random.fraction() < 0.3) await new Promise(setImmediate);
   };
@@ -260,7 +269,7 @@ function createTextTransport(random: SeededRandom, faults: unknown[], connection
     reportFault: (_reference, cause) => faults.push(cause),
     messageBytesMax: 100_000,
     sendBufferBytesMax: 20_000,
-    gatherBytesMax: GATHER_BUDGET_BYTES,
+    memory,
     connection,
   });
 }

@@ -216,10 +216,10 @@ describe("batches", () => {
     ]);
     const contents = [compressed!, incompressible!, plain!];
     const digests = contents.map(digestMessage);
-    const asTheyAre = await cas.batchReadBlobs({ ...common, digests, acceptable_compressors: [2, 3] });
+    const asTheyAre = await cas.batchReadBlobs({ ...common, digests, acceptable_compressors: [2, 3] }, callContext());
     expect(asTheyAre.responses.map(({ compressor }) => compressor)).toEqual([0, 0, 0]);
     for (const [i, { data: given }] of asTheyAre.responses.entries()) expectSameBytes(given, contents[i]!.bytes);
-    const accepted = await cas.batchReadBlobs({ ...common, digests, acceptable_compressors: [0, 1] });
+    const accepted = await cas.batchReadBlobs({ ...common, digests, acceptable_compressors: [0, 1] }, callContext());
     expect(accepted.responses.map(({ compressor }) => compressor)).toEqual([1, 0, 0]);
     expectSameBytes(accepted.responses[0]?.data, data);
     expectSameBytes(accepted.responses[1]?.data, incompressible!.bytes);

@@ -11,6 +11,7 @@ import {
 import type { BatchUpdateBlobsRequestEntry, Digest as DigestMessage } from "../../src/grpc/messages.ts";
 import { digestMessage } from "../../src/grpc/request-digest.ts";
 import { expectCode, expectSameBytes } from "../contract/entry-store-contract.ts";
+import { callContext, type CallContextOptions } from "../support/call-context.ts";
 import { type CasContent, contentOf, randomContent, randomContents } from "../support/cas-content.ts";
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
 import { testSeed } from "../support/seed.ts";
@@ -22,7 +23,7 @@ const random = seededRandom(testSeed("ContentAddressableStorage"));
 const OK = { code: 0, message: "", details: [] };
 const common = { instance_name: "", digest_function: 0 };
 
-function fixture(options: Partial<ContentAddressableStorageOptions> = {}) {
+function fixture(options: Partial<ContentAddressableStorageOptions> = {}, call: CallContextOptions = {}) {
   const entries = new MemoryEntryStore();
   const blobs = new EmptyBlobStore(new EntryBlobStore(entries));
   const faults: unknown[] = [];
@@ -41,7 +42,8 @@ function fixture(options: Partial<ContentAddressableStorageOptions> = {}) {
     update: async (requests: BatchUpdateBlobsRequestEntry[], fields = {}) =>
       (await service.batchUpdateBlobs({ ...common, requests, ...fields })).responses,
     read: async (digests: DigestMessage[], fields = {}) =>
-      (await service.batchReadBlobs({ ...common, digests, acceptable_compressors: [], ...fields })).responses,
+      (await service.batchReadBlobs({ ...common, digests, acceptable_compressors: [], ...fields }, callContext(call)))
+        .responses,
   };
 }
 

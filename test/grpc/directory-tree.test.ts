@@ -10,11 +10,12 @@ import { formatPageToken, parsePageToken } from "../../src/grpc/tree-page-token.
 import { expectCode } from "../contract/entry-store-contract.ts";
 import { directoryOf, putBlob, putDirectory } from "../support/action-results.ts";
 import { digestOf } from "../support/cas-content.ts";
+import { callContext, type CallContextOptions } from "../support/call-context.ts";
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
 
 const file = digestOf(Buffer.from("a file, which GetTree does not look for"));
 
-function fixture(options: DirectoryTreeOptions = {}) {
+function fixture(options: DirectoryTreeOptions = {}, call: CallContextOptions = {}) {
   const entries = new MemoryEntryStore();
   const blobs = new EmptyBlobStore(new EntryBlobStore(entries));
   const getTree = async (root: Digest | null, fields: Partial<GetTreeRequest> = {}): Promise<GetTreeResponse[]> => {
@@ -27,7 +28,8 @@ function fixture(options: DirectoryTreeOptions = {}) {
       ...fields,
     };
     const responses: GetTreeResponse[] = [];
-    for await (const response of streamDirectoryTree(blobs, request, options)) responses.push(response);
+    for await (const response of streamDirectoryTree(blobs, request, callContext(call), options))
+      responses.push(response);
     return responses;
   };
   return { entries, blobs, getTree, retire: (digest: Digest) => entries.retire(casKey(digest)) };

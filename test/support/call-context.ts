@@ -1,4 +1,5 @@
 import { ANYBODY, type Caller } from "../../src/auth/caller.ts";
+import type { MemoryBudget } from "../../src/cache/memory-budget.ts";
 import type { CallContext } from "../../src/grpc/transport/handler.ts";
 
 export interface CallContextOptions {
@@ -8,6 +9,8 @@ export interface CallContextOptions {
   readonly binaryHeaders?: Readonly<Record<string, Uint8Array>>;
   readonly caller?: Caller;
   readonly signal?: AbortSignal;
+  /** Default: there is always enough. */
+  readonly memory?: MemoryBudget;
 }
 
 /** A call as a handler sees it, without a transport. */
@@ -19,5 +22,6 @@ export function callContext(options: CallContextOptions = {}): CallContext {
     binaryHeader: (name) => options.binaryHeaders?.[name],
     caller: options.caller ?? ANYBODY,
     signal: options.signal ?? new AbortController().signal,
+    holdMemory: (bytes) => options.memory?.takeInTime(bytes),
   };
 }

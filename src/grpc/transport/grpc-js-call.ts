@@ -1,12 +1,15 @@
 import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
 import type { Caller } from "../../auth/caller.ts";
 import { CacheError, type ShedReason, shedReasonOf } from "../../cache/cache-error.ts";
+import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import { type FaultReporter, GRPC_STATUS, statusDetailsTrailer, statusOfError } from "../grpc-status.ts";
 import { type EncodedResponse, runCall, type CallWire } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
+import { HeldMemory } from "./held-memory.ts";
 
 export interface GrpcJsCallOptions {
   readonly caller: Caller;
+  readonly memory: MemoryBudget;
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
   readonly reportFault: FaultReporter;
@@ -55,6 +58,7 @@ export class GrpcJsCall implements CallContext, CallWire {
   #unsentBytes = 0;
   #roomWaiter: (() => void) | undefined;
   #statusSent = false;
+  readonly #memory: HeldMemory;
   onAbort: (() => void) | undefined;
   /** Why there was no room for it. */
   shedBy: ShedReason | undefined;
@@ -65,6 +69,7 @@ export class GrpcJsCall implements CallContext, CallWire {
     this.#call = call;
     this.peer = call.getPeer();
     this.#options = options;
+    this.#memory = new HeldMemory(options.memory);
   }
 
   get caller(): Caller {
@@ -73,6 +78,10 @@ export class GrpcJsCall implements CallContext, CallWire {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  holdMemory(bytes: number): Promise<void> | undefined {
+    return this.#memory.take(bytes);
   }
 
   header(name: string): string | undefined {
@@ -96,6 +105,7 @@ export class GrpcJsCall implements CallContext, CallWire {
     } catch (error) {
       statusCode = this.#sendError(this.signal.aborted ? this.signal.reason : error);
     }
+    this.#memory.giveBack();
     this.#options.onFinished(this, statusCode);
   }
 

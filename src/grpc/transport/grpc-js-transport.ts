@@ -11,9 +11,10 @@ import {
 import type { Caller } from "../../auth/caller.ts";
 import { certificateFrom } from "../../auth/client-certificate.ts";
 import { CacheError } from "../../cache/cache-error.ts";
+import { MemoryBudget } from "../../cache/memory-budget.ts";
 import { GrpcJsCall, statusObject } from "./grpc-js-call.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
-import { type CallEnd, TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
+import { type CallEnd, MEMORY_BYTES_DEFAULT, TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
 
 /** After `drain` has cancelled what was left, handlers get so long to put their things away. */
 const UNWIND_MS = 1000;
@@ -35,7 +36,7 @@ class GrpcJsTransport implements GrpcTransport {
 
   constructor(methods: readonly BoundMethod[], options: TransportOptions) {
     this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
-    this.#options = { ...TRANSPORT_DEFAULTS, ...options };
+    this.#options = { memory: new MemoryBudget(MEMORY_BYTES_DEFAULT), ...TRANSPORT_DEFAULTS, ...options };
     const { connectionAgeMsMax } = this.#options;
     const server = new Server({
       interceptors: [this.#interceptor],
@@ -145,13 +146,14 @@ class GrpcJsTransport implements GrpcTransport {
   }
 
   #startCall(method: BoundMethod, call: ServerInterceptingCallInterface, caller: Caller): GrpcJsCall {
-    const { observer, reportFault, sendBufferBytesMax, sendStallTimeoutMs } = this.#options;
+    const { observer, memory, reportFault, sendBufferBytesMax, sendStallTimeoutMs } = this.#options;
     const { path } = method.definition;
     const startedMs = performance.now();
     observer?.started(path);
     let ended: CallEnd | undefined;
     const driver = new GrpcJsCall(method, call, {
       caller,
+      memory,
       reportFault,
       sendBufferBytesMax,
       sendStallTimeoutMs,

@@ -15,6 +15,12 @@ export interface CallContext {
   binaryHeader(name: string): Uint8Array | undefined;
   /** Aborted when the client cancels or vanishes, when the deadline passes, and when draining runs out of time. */
   readonly signal: AbortSignal;
+  /**
+   * Takes memory for the answer from what all calls share; it is given back when the call is over, which for a large
+   * answer is when nearly all of it is sent. No promise where there is room, as there mostly is.
+   * @throws {CacheError} resource_exhausted where there was none in time, also as what the promise rejects with.
+   */
+  holdMemory(bytes: number): Promise<void> | undefined;
 }
 
 /** No promise where nothing has to be waited for: then the answer leaves at once. */

@@ -1,10 +1,11 @@
 import type { Caller } from "../../auth/caller.ts";
 import { CacheError, type ShedReason, shedReasonOf } from "../../cache/cache-error.ts";
-import type { ByteBudget } from "../../http2/byte-budget.ts";
+import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import type { Http2Stream, StreamListener } from "../../http2/http2-stream.ts";
 import { type FaultReporter, GRPC_STATUS, statusOfError } from "../grpc-status.ts";
 import { type CallWire, type EncodedResponse, runCall } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
+import { HeldMemory } from "./held-memory.ts";
 import type { Decompressor } from "./native-decompressor.ts";
 import { MESSAGE_PREFIX_BYTES } from "./native-message-assembler.ts";
 import type { CallHead } from "./native-request-head.ts";
@@ -18,7 +19,7 @@ export interface NativeCallOptions {
   readonly messageBytesMax: number;
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
-  readonly gatherBudget: ByteBudget;
+  readonly memory: MemoryBudget;
   readonly turns: SendTurns;
   readonly decompressor: Decompressor;
   readonly reportFault: FaultReporter;
@@ -33,6 +34,8 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   readonly #method: BoundMethod;
   readonly #options: NativeCallOptions;
   readonly #requests: RequestQueue;
+  /** Made when somebody takes some: most handlers do not. */
+  #memory: HeldMemory | undefined;
   /** Made when somebody asks for it: most handlers do not. */
   #abortController: AbortController | undefined;
   #abortReason: CacheError | undefined;
@@ -50,7 +53,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
   constructor(stream: Http2Stream, head: CallHead, options: NativeCallOptions) {
     const { method, isGzip } = head;
     const { definition } = method;
-    const { messageBytesMax, gatherBudget, decompressor } = options;
+    const { messageBytesMax, memory, decompressor } = options;
     this.path = definition.path;
     this.#stream = stream;
     this.#method = method;
@@ -61,7 +64,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
       definition,
       isGzip,
       messageBytesMax,
-      gatherBudget,
+      memory,
       decompressor,
       onFault,
     });
@@ -81,6 +84,11 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
       if (this.#abortReason !== undefined) this.#abortController.abort(this.#abortReason);
     }
     return this.#abortController.signal;
+  }
+
+  holdMemory(bytes: number): Promise<void> | undefined {
+    this.#memory ??= new HeldMemory(this.#options.memory);
+    return this.#memory.take(bytes);
   }
 
   header(name: string): string | undefined {
@@ -241,6 +249,7 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
     clearTimeout(this.#deadlineTimer);
     clearTimeout(this.#requestTimer);
     this.#requests.close();
+    this.#memory?.giveBack();
     this.#stream.settle();
     this.#options.onFinished(this, statusCode);
   }

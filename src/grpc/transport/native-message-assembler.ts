@@ -1,4 +1,4 @@
-import type { ByteBudget } from "../../http2/byte-budget.ts";
+import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import { FRAME_HEADER_BYTES } from "../../http2/frame-format.ts";
 
 /**
@@ -15,13 +15,13 @@ export const MESSAGE_PREFIX_BYTES = 5;
 const STITCHED_BYTES_MAX = 64 * 1024;
 const NO_CHUNK = Buffer.alloc(0);
 
-/** Messages that come in parts are gathered in a buffer that begins so large and grows fourfold. */
-const GATHER_BYTES_MIN = 64 * 1024;
+/** A message that comes in parts is gathered in a buffer that is so large until more has come. */
+const FIRST_BUFFER_BYTES = 64 * 1024;
 
 export interface AssemblerOptions {
   readonly messageBytesMax: number;
-  /** What messages that are still incomplete may hold, all calls together. */
-  readonly gatherBudget: ByteBudget;
+  /** What messages that are still incomplete take their room from. */
+  readonly memory: MemoryBudget;
   readonly sink: MessageSink;
 }
 
@@ -31,6 +31,8 @@ export interface MessageSink {
   /** The first bytes of a message. @returns whether the sink takes it in parts, as they arrive. */
   onFirstPart(bytes: Buffer, isCompressed: boolean): boolean;
   onPart(bytes: Buffer, isLast: boolean): void;
+  /** What was held up for want of memory has been gone through, as another chunk would be; or what is wrong. */
+  onResumed(fault: AssemblyFault | undefined): void;
 }
 
 export type AssemblyFault = "tooLarge" | "badFlag" | "budgetSpent";
@@ -46,6 +48,9 @@ export type AssemblyFault = "tooLarge" | "badFlag" | "budgetSpent";
  *
  *   3. Any other is copied into a buffer of its own, at the end of the chunk at the latest; or it is not put together at
  *      all, where the sink takes it in parts.
+ *
+ * Where there is no memory for such a buffer, what arrives is set aside until there is: the client gets no room for
+ * more, so that is a window of the stream at the most.
  */
 export class MessageAssembler {
   readonly #options: AssemblerOptions;
@@ -62,6 +67,10 @@ export class MessageAssembler {
   #passedBytes = 0;
   #gathered: Buffer | undefined;
   #gatheredBytes = 0;
+  /** In order, since there was no memory for the first of it. */
+  readonly #setAside: Buffer[] = [];
+  /** Gives up waiting for memory; undefined where nothing is set aside. */
+  #stopWaiting: (() => void) | undefined;
   #isClosed = false;
 
   constructor(options: AssemblerOptions) {
@@ -83,6 +92,11 @@ export class MessageAssembler {
     return this.#passedBytes > 0 ? 0 : this.pendingBytes;
   }
 
+  /** Whether bytes are set aside: of them nobody has been told. */
+  get isWaiting(): boolean {
+    return this.#stopWaiting !== undefined;
+  }
+
   /** Length of the message that is too large, for the client to be told. */
   get messageBytes(): number {
     return this.#messageBytes;
@@ -91,6 +105,10 @@ export class MessageAssembler {
   /** @returns what is wrong; then nothing more may be pushed. */
   push(chunk: Buffer, start: number, end: number): AssemblyFault | undefined {
     let at = start;
+    if (this.#stopWaiting !== undefined) {
+      this.#setAside.push(Buffer.from(chunk.subarray(start, end)));
+      return undefined;
+    }
     // The sink may have given up in the middle of it.
     while (at < end && !this.#isClosed) {
       if (this.#prefixBytes < MESSAGE_PREFIX_BYTES) {
@@ -102,8 +120,8 @@ export class MessageAssembler {
       // An empty message is complete by now; of any other, a byte may yet have to come.
       if (this.#prefixBytes === 0 || at === end) continue;
       const take = Math.min(end - at, this.#messageBytes + MESSAGE_PREFIX_BYTES - this.pendingBytes);
-      if (take === this.#messageBytes) this.#emit(chunk.subarray(at, at + take), 0);
-      else if (!this.#keep(chunk, at, at + take)) return "budgetSpent";
+      if (take === this.#messageBytes && this.#gathered === undefined) this.#emit(chunk.subarray(at, at + take), 0);
+      else if (!this.#keep(chunk, at, at + take)) return this.#wait(chunk, at, end);
       at += take;
     }
     return undefined;
@@ -111,16 +129,20 @@ export class MessageAssembler {
 
   /** Copies what is held as a view of the chunk. */
   releaseView(): AssemblyFault | undefined {
-    return this.#gatherView() ? undefined : "budgetSpent";
+    return this.#gatherView() ? undefined : this.#wait(NO_CHUNK, 0, 0);
   }
 
   /** Gives up the incomplete message; nothing more is taken. */
   close(): void {
     this.#isClosed = true;
     this.#dropView();
-    if (this.#gathered !== undefined) this.#options.gatherBudget.give(this.#gathered.length);
+    this.#stopWaiting?.();
+    this.#stopWaiting = undefined;
+    this.#setAside.length = 0;
+    const heldBytes = this.#gathered?.length ?? 0;
     this.#gathered = undefined;
     this.#gatheredBytes = 0;
+    if (heldBytes > 0) this.#options.memory.give(heldBytes);
   }
 
   #readPrefix(chunk: Buffer, start: number, end: number): number {
@@ -153,11 +175,12 @@ export class MessageAssembler {
     return undefined;
   }
 
-  /** Part of a message. @returns false where the budget is spent. */
+  /** Part of a message. @returns false where there is no memory for it. */
   #keep(chunk: Buffer, start: number, end: number): boolean {
     if (this.#passedBytes > 0) return this.#pass(chunk, start, end);
+    if (this.#gathered !== undefined) return this.#gather(chunk, start, end);
     if (this.pendingBytes === MESSAGE_PREFIX_BYTES && this.#beginParts(chunk, start, end)) return true;
-    if (this.#gatheredBytes > 0 || this.#messageBytes > STITCHED_BYTES_MAX) return this.#gather(chunk, start, end);
+    if (this.#messageBytes > STITCHED_BYTES_MAX) return this.#gather(chunk, start, end);
     if (!this.holdsView) {
       this.#viewed = chunk;
       this.#viewStart = start;
@@ -197,7 +220,32 @@ export class MessageAssembler {
     const { holdsView } = this;
     const [viewed, start, end] = [this.#viewed, this.#viewStart, this.#viewEnd];
     this.#dropView();
-    return !holdsView || this.#gather(viewed, start, end);
+    if (!holdsView || this.#gather(viewed, start, end)) return true;
+    this.#setAside.push(Buffer.from(viewed.subarray(start, end)));
+    return false;
+  }
+
+  /** Sets aside what is left of the chunk, until there is memory for the whole message. */
+  #wait(chunk: Buffer, start: number, end: number): AssemblyFault | undefined {
+    if (end > start) this.#setAside.push(Buffer.from(chunk.subarray(start, end)));
+    const heldBytes = this.#gathered?.length ?? 0;
+    this.#stopWaiting = this.#options.memory.wait(this.#messageBytes - heldBytes, heldBytes, this.#resume);
+    return this.#stopWaiting === undefined ? "budgetSpent" : undefined;
+  }
+
+  readonly #resume = (isGranted: boolean): void => {
+    this.#stopWaiting = undefined;
+    this.#options.sink.onResumed(isGranted ? this.#replay() : "budgetSpent");
+  };
+
+  #replay(): AssemblyFault | undefined {
+    this.#enlarge(this.#messageBytes);
+    for (const bytes of this.#setAside.splice(0)) {
+      // What comes after this message may have to wait, too; then this sets it aside again, in order.
+      const fault = this.push(bytes, 0, bytes.length);
+      if (fault !== undefined) return fault;
+    }
+    return undefined;
   }
 
   #dropView(): void {
@@ -219,15 +267,24 @@ export class MessageAssembler {
     return true;
   }
 
-  /** Room is made for what has come, not for what is announced: a prefix is cheap to send. */
+  /**
+   * At first, room is made for what has come, not for what is announced: a prefix is cheap to send. Then for all of it
+   * at once: messages that each had a part and waited for the rest would hold each other up.
+   */
   #grow(neededBytes: number): boolean {
+    const { memory } = this.#options;
     const oldBytes = this.#gathered?.length ?? 0;
-    const bytes = Math.min(this.#messageBytes, Math.max(GATHER_BYTES_MIN, oldBytes * 4, neededBytes));
-    if (!this.#options.gatherBudget.take(bytes - oldBytes)) return false;
+    const isFirst = oldBytes === 0 && neededBytes <= FIRST_BUFFER_BYTES && FIRST_BUFFER_BYTES < this.#messageBytes;
+    const bytes = isFirst ? FIRST_BUFFER_BYTES : this.#messageBytes;
+    if (!(isFirst ? memory.takePart(bytes) : memory.take(bytes - oldBytes))) return false;
+    this.#enlarge(bytes);
+    return true;
+  }
+
+  #enlarge(bytes: number): void {
     const grown = Buffer.allocUnsafeSlow(bytes);
     this.#gathered?.copy(grown, 0, 0, this.#gatheredBytes);
     this.#gathered = grown;
-    return true;
   }
 
   #emit(message: Buffer, heldBytes: number): void {

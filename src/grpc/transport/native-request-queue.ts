@@ -1,5 +1,5 @@
 import { CacheError } from "../../cache/cache-error.ts";
-import type { ByteBudget } from "../../http2/byte-budget.ts";
+import { type MemoryBudget, memoryExhausted } from "../../cache/memory-budget.ts";
 import type { Http2Stream } from "../../http2/http2-stream.ts";
 import type { MethodDefinition, PartDecoder } from "./handler.ts";
 import type { Decompressor } from "./native-decompressor.ts";
@@ -16,7 +16,8 @@ export interface RequestQueueOptions {
   /** Whether compressed messages may come. */
   readonly isGzip: boolean;
   readonly messageBytesMax: number;
-  readonly gatherBudget: ByteBudget;
+  /** What messages that come in parts take their room from, and keep it until the next is taken or the call is over. */
+  readonly memory: MemoryBudget;
   readonly decompressor: Decompressor;
   /** What has been received is wrong: the call has to end. */
   readonly onFault: (error: CacheError) => void;
@@ -59,6 +60,10 @@ export class RequestQueue implements MessageSink {
   #consumedAhead = 0;
   #pendingRead: PendingRead | undefined;
   #halfClosed = false;
+  /** The end came while what is before it waits for memory. */
+  #endsLater = false;
+  /** Of the request that was taken last. */
+  #takenHeldBytes = 0;
   #awaitsChunkEnd = false;
   /** Of those that wait. */
   #borrowedCount = 0;
@@ -66,10 +71,10 @@ export class RequestQueue implements MessageSink {
   #failure: CacheError | undefined;
 
   constructor(options: RequestQueueOptions) {
-    const { definition, messageBytesMax, gatherBudget } = options;
+    const { definition, messageBytesMax, memory } = options;
     this.#options = options;
     this.#partDecoder = definition.partDecoder?.();
-    this.#assembler = new MessageAssembler({ messageBytesMax, gatherBudget, sink: this });
+    this.#assembler = new MessageAssembler({ messageBytesMax, memory, sink: this });
   }
 
   /** No further request will come, and none waits to be taken. */
@@ -105,6 +110,10 @@ export class RequestQueue implements MessageSink {
   }
 
   end(): void {
+    if (this.#assembler.isWaiting) {
+      this.#endsLater = true;
+      return;
+    }
     if (this.#assembler.pendingBytes > 0) {
       return this.#options.onFault(new CacheError("invalid_argument", "request: the last message is cut short"));
     }
@@ -124,7 +133,10 @@ export class RequestQueue implements MessageSink {
   close(): void {
     this.#assembler.close();
     this.#borrowedCount = 0;
-    for (const { heldBytes } of this.#waiting.splice(0)) this.#options.gatherBudget.give(heldBytes);
+    let heldBytes = this.#takenHeldBytes;
+    this.#takenHeldBytes = 0;
+    for (const waiting of this.#waiting.splice(0)) heldBytes += waiting.heldBytes;
+    if (heldBytes > 0) this.#options.memory.give(heldBytes);
   }
 
   // What the handler takes
@@ -182,6 +194,15 @@ export class RequestQueue implements MessageSink {
     }
   }
 
+  onResumed(fault: AssemblyFault | undefined): void {
+    if (fault !== undefined) return this.#options.onFault(this.#faultError(fault));
+    this.#awaitsChunkEnd = true;
+    this.endChunk();
+    if (!this.#endsLater || this.#assembler.isWaiting) return;
+    this.#endsLater = false;
+    this.end();
+  }
+
   #addPart(request: unknown, wireBytes: number): void {
     this.#add({ request, bytes: undefined, isCompressed: false, isBorrowed: true, heldBytes: 0 }, wireBytes);
   }
@@ -189,7 +210,7 @@ export class RequestQueue implements MessageSink {
   #add(request: Omit<WaitingRequest, "unconsumedBytes">, wireBytes: number): void {
     const fault = this.#failure ?? this.#refusal(request.isCompressed);
     if (fault !== undefined) {
-      this.#options.gatherBudget.give(request.heldBytes);
+      if (request.heldBytes > 0) this.#options.memory.give(request.heldBytes);
       return this.#options.onFault(fault);
     }
     // What was consumed ahead may belong to several parts of a message.
@@ -231,11 +252,12 @@ export class RequestQueue implements MessageSink {
 
   /** Takes the first request out. */
   #shift({ unconsumedBytes, heldBytes, isBorrowed }: WaitingRequest): void {
-    const { stream, gatherBudget } = this.#options;
+    const { stream, memory } = this.#options;
     this.#waiting.shift();
     if (isBorrowed) this.#borrowedCount--;
     stream.consume(unconsumedBytes);
-    if (heldBytes > 0) gatherBudget.give(heldBytes);
+    if (this.#takenHeldBytes > 0) memory.give(this.#takenHeldBytes);
+    this.#takenHeldBytes = heldBytes;
     if (this.#waiting.length === 0) this.#consumeAhead();
   }
 
@@ -287,7 +309,7 @@ export class RequestQueue implements MessageSink {
       case "badFlag":
         return new CacheError("invalid_argument", "request: expected 0 or 1 as the compressed flag of a message");
       case "budgetSpent":
-        return new CacheError("resource_exhausted", "too many large requests at once", { retryAfterMs: 1000 });
+        return memoryExhausted();
     }
   }
 

@@ -3,6 +3,7 @@ import type { ClientCertificate, ShownCredentials } from "../../auth/authorizer.
 import type { Caller } from "../../auth/caller.ts";
 import { clientCertificateOf } from "../../auth/client-certificate.ts";
 import { CacheError } from "../../cache/cache-error.ts";
+import { MemoryBudget } from "../../cache/memory-budget.ts";
 import { ByteBudget } from "../../http2/byte-budget.ts";
 import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../http2/connection-options.ts";
 import { Http2Connection } from "../../http2/http2-connection.ts";
@@ -16,18 +17,13 @@ import { httpAnswer, Refusal } from "./native-refusal.ts";
 import { type CallHead, readRequestHead, type RequestHead } from "./native-request-head.ts";
 import { statusBlock } from "./native-response-blocks.ts";
 import { SendTurns } from "./send-turns.ts";
-import { TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
+import { MEMORY_BYTES_DEFAULT, TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
 
 export interface NativeTransportOptions extends TransportOptions {
   /** Bounds of a connection that {@link TransportOptions} does not have. */
   readonly connection?: Partial<ConnectionOptions>;
-  /** What receive windows may grow by beyond their first size, all connections together. Default 512 MiB. */
-  readonly windowGrowthBytesMax?: number;
-  /** What request messages that are still incomplete may hold, all calls together. Default 256 MiB. */
-  readonly gatherBytesMax?: number;
 }
 
-const MIB = 1024 * 1024;
 /** After `drain` has cancelled what was left, handlers get so long to put their things away. */
 const UNWIND_MS = 1000;
 
@@ -40,7 +36,6 @@ class NativeTransport implements GrpcTransport {
   readonly #methods: ReadonlyMap<string, BoundMethod>;
   readonly #options: Required<Omit<TransportOptions, "observer">> & Pick<TransportOptions, "observer">;
   readonly #connectionOptions: ConnectionOptions;
-  readonly #gatherBudget: ByteBudget;
   readonly #turns = new SendTurns();
   readonly #decompressor: Decompressor;
   readonly #connections = new Set<Http2Connection>();
@@ -50,22 +45,16 @@ class NativeTransport implements GrpcTransport {
   #onProgress: (() => void) | undefined;
 
   constructor(methods: readonly BoundMethod[], options: NativeTransportOptions) {
-    const {
-      connection = {},
-      windowGrowthBytesMax = 512 * MIB,
-      gatherBytesMax = 256 * MIB,
-      ...transportOptions
-    } = options;
+    const { connection = {}, ...transportOptions } = options;
     this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
-    this.#options = { ...TRANSPORT_DEFAULTS, ...transportOptions };
-    this.#gatherBudget = new ByteBudget(gatherBytesMax);
+    this.#options = { memory: new MemoryBudget(MEMORY_BYTES_DEFAULT), ...TRANSPORT_DEFAULTS, ...transportOptions };
     this.#decompressor = new Decompressor(this.#options.messageBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
-    const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax, outputBudget } = this.#options;
+    const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax, windowGrowthBytesMax } = this.#options;
+    const { outputBudget } = this.#options;
     this.#connectionOptions = {
       ...CONNECTION_DEFAULTS,
       concurrentStreamsMax,
-      outputBudget,
       sendStallTimeoutMs,
       keepaliveIntervalMs,
       keepaliveTimeoutMs,
@@ -75,6 +64,7 @@ class NativeTransport implements GrpcTransport {
       connectionWindowBytes: Math.min(CONNECTION_DEFAULTS.connectionWindowBytes, connectionWindowBytesMax),
       connectionWindowBytesMax,
       windowBudget: new ByteBudget(windowGrowthBytesMax),
+      outputBudget,
       ...connection,
     };
   }
@@ -149,7 +139,8 @@ class NativeTransport implements GrpcTransport {
   }
 
   #startCall(stream: Http2Stream, peer: string, head: CallHead, caller: Caller): void {
-    const { admission, observer, messageBytesMax, sendBufferBytesMax, sendStallTimeoutMs, reportFault } = this.#options;
+    const { admission, observer, memory, messageBytesMax, sendBufferBytesMax, sendStallTimeoutMs, reportFault } =
+      this.#options;
     const { path } = head.method.definition;
     try {
       admission.enter?.(path, caller, peer);
@@ -164,7 +155,7 @@ class NativeTransport implements GrpcTransport {
       messageBytesMax,
       sendBufferBytesMax,
       sendStallTimeoutMs,
-      gatherBudget: this.#gatherBudget,
+      memory,
       turns: this.#turns,
       decompressor: this.#decompressor,
       reportFault,

@@ -1,6 +1,7 @@
 import type { ShownCredentials } from "../../auth/authorizer.ts";
 import { ANYBODY, type Caller } from "../../auth/caller.ts";
 import type { ShedReason } from "../../cache/cache-error.ts";
+import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import type { OutputBudget } from "../../http2/output-budget.ts";
 import type { FaultReporter } from "../grpc-status.ts";
 import type { CallContext } from "./handler.ts";
@@ -56,7 +57,13 @@ export interface TransportOptions {
   readonly streamWindowBytesMax?: number;
   /** The same for all calls of a connection. */
   readonly connectionWindowBytesMax?: number;
+  /** What the windows of all connections together may grow by beyond their first size. grpc-js has no such bound. */
+  readonly windowGrowthBytesMax?: number;
+  /** What large requests, which grpc-js does not bound, and answers take their room from. Default: 256 MiB. */
+  readonly memory?: MemoryBudget;
 }
+
+export const MEMORY_BYTES_DEFAULT: number = 256 * 1024 * 1024;
 
 export const TRANSPORT_DEFAULTS = {
   admission: { admit: () => ANYBODY } as CallAdmission,
@@ -72,4 +79,5 @@ export const TRANSPORT_DEFAULTS = {
   connectionAgeMsMax: undefined,
   streamWindowBytesMax: 4 * 1024 * 1024,
   connectionWindowBytesMax: 32 * 1024 * 1024,
+  windowGrowthBytesMax: 512 * 1024 * 1024,
 } as const satisfies Partial<TransportOptions>;

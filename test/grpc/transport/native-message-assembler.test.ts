@@ -1,11 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
+  type AssemblyFault,
   MESSAGE_PREFIX_BYTES,
   MessageAssembler,
   type MessageSink,
 } from "../../../src/grpc/transport/native-message-assembler.ts";
-import { ByteBudget } from "../../../src/http2/byte-budget.ts";
+import { MemoryBudget } from "../../../src/cache/memory-budget.ts";
+import { ManualTimers } from "../../support/manual-timers.ts";
 import { FRAME_HEADER_BYTES } from "../../../src/http2/frame-format.ts";
 
 const BUDGET_BYTES = 1024 * 1024;
@@ -20,6 +22,7 @@ function framed(message: Uint8Array, flag = 0): Buffer {
 /** Collects messages; those in parts joined, where it takes parts. */
 class CollectingSink implements MessageSink {
   readonly messages: string[] = [];
+  readonly resumed: (AssemblyFault | undefined)[] = [];
   heldBytes = 0;
   readonly #takesParts: boolean;
   #parts: Buffer[] = [];
@@ -31,6 +34,10 @@ class CollectingSink implements MessageSink {
   onMessage(message: Buffer, isCompressed: boolean, heldBytes: number): void {
     this.messages.push(`${isCompressed ? "z" : ""}${message.toString("hex")}`);
     this.heldBytes += heldBytes;
+  }
+
+  onResumed(fault: AssemblyFault | undefined): void {
+    this.resumed.push(fault);
   }
 
   onFirstPart(bytes: Buffer): boolean {
@@ -45,8 +52,8 @@ class CollectingSink implements MessageSink {
 }
 
 function assemblerFor(sink: MessageSink, budgetBytes = BUDGET_BYTES, messageBytesMax = 100_000) {
-  const gatherBudget = new ByteBudget(budgetBytes);
-  return { assembler: new MessageAssembler({ messageBytesMax, gatherBudget, sink }), gatherBudget };
+  const memory = new MemoryBudget(budgetBytes, { timers: new ManualTimers() });
+  return { assembler: new MessageAssembler({ messageBytesMax, memory, sink }), memory };
 }
 
 /**
@@ -87,7 +94,7 @@ describe("MessageAssembler", () => {
         fc.integer({ min: 1, max: 6 }),
         (sent, frameBytes, framesPerChunk) => {
           const sink = new CollectingSink(takesParts);
-          const { assembler, gatherBudget } = assemblerFor(sink);
+          const { assembler, memory } = assemblerFor(sink);
           for (const { chunk, ranges } of received(
             Buffer.concat(sent.map((message) => framed(message))),
             frameBytes,
@@ -100,8 +107,8 @@ describe("MessageAssembler", () => {
           }
           expect(sink.messages).toEqual(sent.map((message) => Buffer.from(message).toString("hex")));
           expect(assembler.pendingBytes).toBe(0);
-          gatherBudget.give(sink.heldBytes);
-          expect(gatherBudget.take(BUDGET_BYTES)).toBe(true);
+          memory.give(sink.heldBytes);
+          expect(memory.take(BUDGET_BYTES)).toBe(true);
         },
       ),
     );
@@ -133,6 +140,7 @@ describe("MessageAssembler", () => {
       onMessage: (message) => views.push(message),
       onFirstPart: () => false,
       onPart: () => {},
+      onResumed: () => {},
     });
     const body = Buffer.concat([framed(Buffer.alloc(1000, "a")), framed(Buffer.alloc(1000, "b"))]);
     for (const { chunk, ranges } of received(body, [800], 3)) {
@@ -159,13 +167,45 @@ describe("MessageAssembler", () => {
     expect(assemblerFor(sink).assembler.push(odd, 0, odd.length)).toBe("badFlag");
   });
 
-  test("room is taken for what has come, not for what is announced, and given back when the message is given up", () => {
-    const { assembler, gatherBudget } = assemblerFor(new CollectingSink(false), 200_000, 10_000_000);
+  test("room is taken for what has come at first, then for what is announced, and given back when the message is given up", () => {
+    const { assembler, memory } = assemblerFor(new CollectingSink(false), 200_000, 10_000_000);
     const bytes = framed(Buffer.alloc(9_000_000)).subarray(0, 100_000);
     expect(assembler.push(bytes, 0, 50_000)).toBeUndefined();
-    expect(gatherBudget.take(200_000 - 64 * 1024)).toBe(true);
+    expect(memory.take(200_000 - 64 * 1024)).toBe(true);
     expect(assembler.push(bytes, 50_000, 100_000)).toBe("budgetSpent");
     assembler.close();
-    expect(gatherBudget.take(64 * 1024)).toBe(true);
+    expect(memory.take(64 * 1024)).toBe(true);
   });
+
+  test.each([1, 7, 50_000, 400_000])(
+    "what comes while there is no memory is gone through once there is, in pieces of %i bytes",
+    (pieceBytes) => {
+      const sent = [90_000, 70_000, 3, 0, 80_000].map((size, index) => Buffer.alloc(size, index + 1));
+      const body = Buffer.concat(sent.map((message) => framed(message)));
+      const sink = new CollectingSink(false);
+      const { assembler, memory } = assemblerFor(sink, 100_000);
+      expect(memory.take(99_000)).toBe(true);
+      for (let at = 0; at < body.length; at += pieceBytes) {
+        const chunk = Buffer.from(body.subarray(at, at + pieceBytes));
+        expect(assembler.push(chunk, 0, chunk.length)).toBeUndefined();
+        expect(assembler.releaseView()).toBeUndefined();
+        chunk.fill(0xee);
+      }
+      // As soon as one is given back the next has room: others took the memory for themselves meanwhile.
+      const before = sink.messages.length;
+      memory.give(99_000);
+      for (let round = 0; round < sent.length && sink.messages.length < sent.length; round++) {
+        assembler.releaseView();
+        const { heldBytes } = sink;
+        sink.heldBytes = 0;
+        memory.give(heldBytes);
+      }
+      expect(before).toBe(pieceBytes === 400_000 ? sent.length : 0);
+      expect(sink.messages.map((message) => message.length / 2)).toEqual(sent.map(({ length }) => length));
+      expect(sink.messages.every((message, index) => message === sent[index]?.toString("hex"))).toBe(true);
+      expect(sink.resumed.every((fault) => fault === undefined)).toBe(true);
+      memory.give(sink.heldBytes);
+      expect([assembler.pendingBytes, assembler.isWaiting, memory.usedBytes]).toEqual([0, false, 0]);
+    },
+  );
 });

@@ -5,16 +5,18 @@ import type { AddressInfo } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { gzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { MemoryBudget } from "../../../src/cache/memory-budget.ts";
 import type { BoundMethod, CallContext } from "../../../src/grpc/transport/handler.ts";
 import { createNativeTransport, type NativeTransportOptions } from "../../../src/grpc/transport/native-transport.ts";
 import { FLAG, FRAME, PREFACE } from "../../../src/http2/frame-format.ts";
 import { encodeHeaderBlock } from "../../../src/http2/hpack/encode-header-block.ts";
 import { type HarnessOptions, TransportHarness } from "../../contract/grpc-transport-harness.ts";
-import { path, type TextHandlers, textMethods } from "../../contract/grpc-transport-methods.ts";
+import { path, type TextHandlers, textMethods, unary } from "../../contract/grpc-transport-methods.ts";
 import { OutputBudget } from "../../../src/http2/output-budget.ts";
 import { SETTING } from "../../../src/http2/settings.ts";
 import { rawFrame, setting, word } from "../../http2/raw-frames.ts";
 import { RawHttp2Client } from "../../http2/raw-http2-client.ts";
+import { ManualTimers } from "../../support/manual-timers.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "../../support/test-certificate.ts";
 
 const WAIT = { timeout: 20_000, interval: 2 };
@@ -186,8 +188,10 @@ describe("messages", () => {
     });
   });
 
-  test("large messages that are incomplete are bounded all together, and others go on", async () => {
-    const { client } = await open(ECHO, { gatherBytesMax: 200_000 });
+  test("large messages that are incomplete are bounded all together, one that waits too long is refused, others go on", async () => {
+    const timers = new ManualTimers();
+    const memory = new MemoryBudget(400_000, { timers });
+    const { client } = await open(ECHO, { memory });
     const half = prefixed(Buffer.alloc(300_000, "x")).subarray(0, 150_000);
     const send = (streamId: number): void => {
       client.send(callFrame(streamId));
@@ -196,10 +200,23 @@ describe("messages", () => {
     };
     send(1);
     send(3);
-    const refused = await client.frame(({ type, flags }) => type === FRAME.headers && (flags & FLAG.endStream) !== 0);
-    expect((await client.response(refused.streamId)).fields["grpc-status"]).toBe("8");
     client.send(callFrame(5), dataFrame(5, prefixed(Buffer.from("small"))));
     expect((await client.response(5)).fields["grpc-status"]).toBe("0");
+    expect(memory.waiterCount).toBe(1);
+    timers.advance(5000);
+    const refused = await client.response(3);
+    expect(refused.fields).toMatchObject({ "grpc-status": "8", "grpc-message": "too many large requests at once" });
+    expect(refused.fields["grpc-status-details-bin"]).toBeDefined();
+    expect(memory.waiterCount).toBe(0);
+  });
+
+  test("more large requests than there is memory for are answered one after the other", async () => {
+    const memory = new MemoryBudget(5_000_000, { timers: new ManualTimers() });
+    const { harness } = await open({ Unary: async (text) => `${text.length}` }, { memory, messageBytesMax: 2_000_000 });
+    const clients = Array.from({ length: 12 }, () => harness.client());
+    const answers = await Promise.all(clients.map((client, i) => unary(client, "x".repeat(1_900_000 + i))));
+    expect(answers).toEqual(clients.map((_, i) => `${1_900_000 + i}`));
+    expect([memory.usedBytes, memory.waiterCount]).toEqual([0, 0]);
   });
 
   test("a message larger than the window of its stream arrives", async () => {

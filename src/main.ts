@@ -45,7 +45,7 @@ async function serve(config: Config, { socket, notify, watchdogIntervalMs }: Ser
   try {
     const server = await startServer(config, { logger, inheritedSocket: socket });
     manager.follow(server);
-    // Left alone where it has nothing to do: then the end of a terminal is the end of the server.
+    // Left alone where it has nothing to do: then the end of a terminal is the end of the server. A service has none.
     if (server.hasFiles || notify !== undefined) process.on("SIGHUP", () => manager.reload(server));
     const origin = socket === undefined ? "" : " (inherited socket)";
     process.stdout.write(`kura ${VERSION} listening on ${server.endpoint}${origin}\n`);

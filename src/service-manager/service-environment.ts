@@ -35,6 +35,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Descriptors are handed down from here on: SD_LISTEN_FDS_START. */
 const FIRST_DESCRIPTOR = 3;
+/** Whoever may be silent for longer may say something earlier; a timer holds no more than three weeks and a bit. */
+const WATCHDOG_INTERVAL_MS_MAX = 86_400_000;
 
 export interface ServiceProcess {
   readonly pid: number;
@@ -47,12 +49,17 @@ export function readServiceEnvironment(
   process: ServiceProcess,
   problems: string[],
 ): ServiceEnvironment {
-  const { NOTIFY_SOCKET, PATH } = environment;
-  return {
-    socket: readSocket(environment, process, problems),
-    notify: NOTIFY_SOCKET === undefined ? undefined : { NOTIFY_SOCKET, PATH },
-    watchdogIntervalMs: readWatchdog(environment, process, problems),
-  };
+  const given = withoutEmpty(environment);
+  const { NOTIFY_SOCKET, PATH } = given;
+  const socket = readSocket(given, process, problems);
+  if (NOTIFY_SOCKET === undefined) return { socket, notify: undefined, watchdogIntervalMs: undefined };
+  const watchdogIntervalMs = readWatchdog(given, process, problems);
+  return { socket, notify: { NOTIFY_SOCKET, PATH }, watchdogIntervalMs };
+}
+
+/** An empty variable counts as unset, as everywhere in the configuration. */
+function withoutEmpty(environment: Environment): Environment {
+  return Object.fromEntries(Object.entries(environment).filter(([, text]) => text !== ""));
 }
 
 function readSocket(
@@ -89,7 +96,7 @@ function readWatchdog(
 ): number | undefined {
   // Another process of the service may be the one that is watched.
   if (interval === undefined || (pid !== undefined && pid !== String(process.pid))) return undefined;
-  if (/^[1-9]\d{0,14}$/.test(interval)) return Number(interval) / 1000;
+  if (/^[1-9]\d{0,19}$/.test(interval)) return Math.min(Number(interval) / 1000, WATCHDOG_INTERVAL_MS_MAX);
   problems.push(`WATCHDOG_USEC: expected microseconds, got ${JSON.stringify(interval)}`);
   return undefined;
 }

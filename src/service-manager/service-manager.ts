@@ -47,8 +47,9 @@ export class ServiceManager {
   }
 
   #show(status: ReadinessStatus): void {
-    if (status.state === "draining") this.#watchdog?.[Symbol.dispose]();
-    this.#notify({ ...(status.state === "draining" ? { STOPPING: 1 } : {}), STATUS: textOf(status) });
+    if (status.state !== "draining") return this.#notify({ STATUS: textOf(status) });
+    this.#watchdog?.[Symbol.dispose]();
+    this.#notify({ STOPPING: 1, STATUS: textOf(status) });
   }
 }
 

@@ -17,7 +17,7 @@ function problemsWith(environment: Record<string, string>, ...args: string[]): r
 
 describe("a watchdog", () => {
   const intervalOf = (environment: Record<string, string>) => {
-    const invocation = loadWith(environment);
+    const invocation = loadWith({ NOTIFY_SOCKET: "/run/notify", ...environment });
     return invocation.command === "serve" ? invocation.service.watchdogIntervalMs : invocation;
   };
 
@@ -26,15 +26,22 @@ describe("a watchdog", () => {
     expect(intervalOf({ WATCHDOG_USEC: "30000500", WATCHDOG_PID: `${PID}` })).toBe(30_000.5);
     expect(intervalOf({ WATCHDOG_USEC: "30000500", WATCHDOG_PID: "12" })).toBeUndefined();
     expect(intervalOf({})).toBeUndefined();
+    expect(intervalOf({ WATCHDOG_USEC: `${2n ** 64n - 1n}` })).toBe(86_400_000);
   });
 
   it("is a time", () => {
-    for (const text of ["", "0", "-1", "30s", "1e9"]) {
-      expect(problemsWith({ WATCHDOG_USEC: text })).toEqual([
+    for (const text of ["0", "-1", "30s", "1e9"]) {
+      expect(problemsWith({ NOTIFY_SOCKET: "/run/notify", WATCHDOG_USEC: text })).toEqual([
         `WATCHDOG_USEC: expected microseconds, got ${JSON.stringify(text)}`,
       ]);
     }
   });
+});
+
+it("says nothing where its variables are empty, or there is nobody to hear of it", () => {
+  const nothing = { socket: undefined, notify: undefined, watchdogIntervalMs: undefined };
+  expect(loadWith({ LISTEN_FDS: "", NOTIFY_SOCKET: "", WATCHDOG_USEC: "" })).toMatchObject({ service: nothing });
+  expect(loadWith({ WATCHDOG_USEC: "never" })).toMatchObject({ service: nothing });
 });
 
 describe("a socket that is handed down", () => {

@@ -36,6 +36,7 @@ export interface ByteStreamOptions {
   readonly timers?: Timers;
 }
 
+const NO_BYTES = Buffer.alloc(0);
 const RESOURCE_NAME_HEADER = "build.bazel.remote.execution.v2.resource-name";
 /** By the names that they give themselves. */
 const CLIENTS_THAT_WANT_THE_BLOB_SIZE: ReadonlySet<string> = new Set(["siso", "reclient", "re-client"]);
@@ -149,9 +150,12 @@ export class ByteStreamService {
         }
         // Everything that is here in one go: a promise for each message costs more than its bytes.
         for (; message !== undefined; message = requests.takeReady()) {
+          const hasData = message.data.length > 0;
           const taking = upload.take(message);
           if (taking !== undefined) await taking;
-          if (message.data.length > 0) requests.noteProgress();
+          // The first message stays at hand as long as the upload does.
+          message.data = NO_BYTES;
+          if (hasData) requests.noteProgress();
           if (message.finish_write) {
             await upload.finish(requests);
             return upload;

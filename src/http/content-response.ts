@@ -101,11 +101,12 @@ async function untilTaken({ response, output }: HttpExchange, whenTaken: (resolv
   const { promise, resolve } = Promise.withResolvers<void>();
   whenTaken(resolve);
   response.once("close", resolve);
-  // The connection's own is longer, and is back with the next request. Whatever the system takes starts it anew.
-  if (response.socket?.timeout !== stallMsMax) response.setTimeout(stallMsMax);
+  // The connection's own timeout begins anew with whatever the client sends.
+  const timer = setTimeout(() => response.destroy(), stallMsMax);
   budget.change(heldBytes);
   await promise;
   budget.change(-heldBytes);
+  clearTimeout(timer);
   response.off("close", resolve);
   if (response.destroyed) throw gone();
 }

@@ -10,7 +10,8 @@ export class RequestStream<Request> implements HandlerRequests<Request> {
   taken = 0;
 
   send(...requests: Request[]): void {
-    this.#arrived.push(...requests);
+    // Each is the handler's own, as if it had been decoded for it.
+    this.#arrived.push(...requests.map((request) => (typeof request === "object" ? { ...request } : request)));
     this.#settle();
   }
 

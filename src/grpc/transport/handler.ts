@@ -46,7 +46,7 @@ export type ServerStreamHandler<Request, Response> = (
   request: Request,
   call: CallContext,
 ) => AsyncIterable<Response> | ResponseSource<Response>;
-/** The requests of a client stream, as they come. */
+/** The requests of a client stream, as they come; each is the handler's own, to change. */
 export interface RequestStream<Request> extends AsyncIterable<Request> {
   /**
    * The next request where it is here already, which spares a promise; undefined where it has to be waited for, or

@@ -3,7 +3,8 @@ import { readdirSync, readlinkSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { ProcessMeter } from "../../bench/process-meter.ts";
 import { comesTrue, type Findings } from "../crash/scenario.ts";
-import { CacheClient } from "../support/cache-client.ts";
+import { CacheClient, digestOf } from "../support/cache-client.ts";
+import { type SeededRandom, seededRandom } from "../support/seeded-random.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
 import type { AttackOrder, AttackProgress } from "./attack-worker.ts";
@@ -15,6 +16,11 @@ export const ATTACK_COLUMNS = ["cut off", "after ms", "deadline", "RSS +MiB", "p
 const RSS_GROWTH_MIB_MAX = 64;
 /** What the server is like when nobody attacks it. */
 const CALM_MS = 3000;
+/** Clients before anything is measured. */
+const WARM_CLIENTS = 8;
+/** Uploads that together take 32 MiB. */
+const FILLING_COUNT = 512;
+const FILLING_BYTES = 64 * 1024;
 /** For a machine that is busy with other things, and for connecting: the table has the figures. */
 const GRACE_MS = 15_000;
 const WORKER = new URL("attack-worker.ts", import.meta.url);
@@ -33,6 +39,8 @@ export async function runAttack(attack: Attack, seed: string, findings: Findings
     ],
   });
   await storeLargeBlob(server.endpoint);
+  await fillStaging(server.endpoint, seededRandom(`${seed}/warm`));
+  await warmUp(server.endpoint, seed);
   await using good = new GoodClient(server.endpoint, seed);
   const { rssPeakMib: calmMib } = await watched(server.pid, new Promise((resolve) => setTimeout(resolve, CALM_MS)));
   const calm = good.takeFigures();
@@ -89,6 +97,30 @@ async function watched<Value>(pid: number, done: Promise<Value>): Promise<{ valu
 async function storeLargeBlob(endpoint: string): Promise<void> {
   using client = new CacheClient(endpoint);
   await client.write(LARGE_BLOB);
+}
+
+/** Uploads that are all under way before any of them goes on: what staging has memory for is used then. */
+async function fillStaging(endpoint: string, random: SeededRandom): Promise<void> {
+  using client = new CacheClient(endpoint);
+  const allBegun = Promise.withResolvers<void>();
+  let begunCount = 0;
+  async function* halves(blob: Buffer): AsyncGenerator<Buffer> {
+    yield blob.subarray(0, FILLING_BYTES / 2);
+    if (++begunCount === FILLING_COUNT) allBegun.resolve();
+    await allBegun.promise;
+    yield blob.subarray(FILLING_BYTES / 2);
+  }
+  const blobs = Array.from({ length: FILLING_COUNT }, () => random.bytes(FILLING_BYTES));
+  await Promise.all(blobs.map((blob) => client.writeChunks(client.uploadName(digestOf(blob)), halves(blob))));
+}
+
+/** What many clients that do as they should leave behind: memory that was used, and garbage that was collected. */
+async function warmUp(endpoint: string, seed: string): Promise<void> {
+  const clients = Array.from({ length: WARM_CLIENTS }, (_, index) => new GoodClient(endpoint, `${seed}/warm/${index}`));
+  await new Promise((resolve) => setTimeout(resolve, CALM_MS));
+  const faults = clients.flatMap((client) => client.takeFigures().faults);
+  for (const client of clients) await client[Symbol.asyncDispose]();
+  if (faults.length > 0) throw new Error(`before the attack: ${faults.join("; ")}`);
 }
 
 /** Of the process. */

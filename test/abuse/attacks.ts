@@ -4,6 +4,7 @@ import { SETTING } from "../../src/http2/settings.ts";
 import { FLOODS } from "../http2/floods.ts";
 import { rawFrame, requestBlock, setting, word } from "../http2/raw-frames.ts";
 import { grpcBody, readBody, writeBody } from "../interop/grpc-bodies.ts";
+import { digestOf } from "../support/cache-client.ts";
 import { type SeededRandom, seededRandom } from "../support/seeded-random.ts";
 
 const KIB = 1024;
@@ -35,6 +36,7 @@ export interface Attack {
 /** The blob that the readers ask for: more than the buffers of a socket hold. */
 export const LARGE_BLOB = seededRandom("abuse").bytes(24 * MIB);
 const READ_LARGE_BLOB = readBody(LARGE_BLOB);
+const GET_LARGE_BLOB = `GET /cas/${digestOf(LARGE_BLOB).hash} HTTP/1.1\r\nhost: localhost\r\n\r\n`;
 
 const STREAM = 1;
 const GRPC_FIELDS = [["content-type", "application/grpc"] as const, ["te", "trailers"] as const];
@@ -137,6 +139,19 @@ export const ATTACKS: readonly Attack[] = [
     },
     again: (socket) => socket.write("x"),
     intervalMs: 5000,
+  },
+  {
+    ...MANY,
+    name: "HTTP/1.1 readers that never read their socket",
+    deadlineMs: SERVER_TIMEOUTS_MS.downloadIdle,
+    cutOff: "connection",
+    begin: (socket) => {
+      socket.pause();
+      socket.write(GET_LARGE_BLOB);
+    },
+    // As above.
+    again: (socket) => socket.write("\r\n"),
+    intervalMs: 500,
   },
   {
     ...MANY,

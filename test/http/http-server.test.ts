@@ -2,15 +2,20 @@ import { once } from "node:events";
 import { Agent, get } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
+import type { EntryContent } from "../../src/cache/entry-store.ts";
+import { sendContent } from "../../src/http/content-response.ts";
 import { HttpServer, type HttpServerLimits } from "../../src/http/http-server.ts";
 import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
 import { statusRoutes } from "../../src/http/status-routes.ts";
 import { OPEN } from "../../src/http/route-access.ts";
+import { OutputBudget } from "../../src/http2/output-budget.ts";
 import { Metrics } from "../../src/observability/metrics.ts";
 import type { ObservedRequest } from "../../src/observability/request-observer.ts";
 import { Readiness } from "../../src/readiness.ts";
+
+const WAIT = { timeout: 20_000, interval: 2 };
 
 describe("HttpServer", () => {
   let readiness: Readiness;
@@ -19,6 +24,7 @@ describe("HttpServer", () => {
   let listener: Server | undefined;
   let server: HttpServer;
   let origin = "";
+  let outputBudget: OutputBudget;
 
   async function listen(routes: HttpRoutes = () => {}, limits: Partial<HttpServerLimits> = {}): Promise<string> {
     readiness = new Readiness();
@@ -28,7 +34,9 @@ describe("HttpServer", () => {
       process: { scrape: () => metrics.scrape(), describe: () => ({ version: "1.2.3" }) },
       statusRole: "reader",
     });
+    outputBudget = new OutputBudget(8 * 1024 * 1024);
     server = new HttpServer({
+      outputBudget,
       protocols: { status, test: routes },
       metrics,
       limits,
@@ -229,5 +237,34 @@ describe("HttpServer", () => {
     expect(answer).toContain("done");
     listener?.close();
     await once(listener ?? agent, "close");
+  });
+
+  it("counts what a client does not take, and gives it up after the stated time whatever it sends meanwhile", async () => {
+    // More than the system's own buffers take.
+    const value = Buffer.alloc(30_000_000, "v");
+    const content: EntryContent = {
+      sizeBytes: value.length,
+      encoding: "identity",
+      bytes: () => value,
+      close: () => {},
+      async *[Symbol.asyncIterator]() {
+        for (let at = 0; at < value.length; at += 100_000) yield value.subarray(at, at + 100_000);
+      },
+    };
+    const serve: HttpRoutes = (router) =>
+      router.route("GET", "/value", OPEN, (exchange) => sendContent(exchange, content, undefined, {}));
+    await listen(serve, { sendStallTimeoutMs: 200 });
+    const socket = await dial();
+    socket.on("error", () => {}).pause();
+    socket.write("GET /value HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBeGreaterThan(0), WAIT);
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    const chatter = setInterval(() => socket.write("\r\n"), 20);
+    await closed;
+    clearInterval(chatter);
+    expect(outputBudget.heldBytes).toBe(0);
+    const answer = await fetch(`${origin}/value`);
+    expect(Buffer.from(await answer.arrayBuffer()).equals(value)).toBe(true);
+    expect(outputBudget.heldBytes).toBe(0);
   });
 });

@@ -73,6 +73,8 @@ export interface EngineSizes {
   /** Larger uploads are staged in a temp file at once. */
   readonly slabUploadBytesMax: number;
   readonly adoptBytesMin: number;
+  /** Of each of the two write buffers of an upload in a temp file. */
+  readonly fileBufferBytes: number;
   /** The largest entry that is taken. */
   readonly entryBytesMax: number;
   readonly entriesPerShardMax: number;
@@ -90,6 +92,10 @@ const SEGMENTS_PER_SHARD_WANTED = 32;
 const STAGING_MEMORY_BYTES = 128 * MIB;
 const ADOPT_BYTES_MIN = 8 * MIB;
 const SLAB_UPLOAD_BYTES_MIN = MIB;
+/** Where staging memory is short, many uploads are in temp files at the same time. */
+const FILE_BUFFER_BYTES_MIN = 16 * KIB;
+const FILE_BUFFER_BYTES_MAX = 256 * KIB;
+const FILE_BUFFERS_WANTED = 512;
 /** What is not adopted is not written twice, as long as there is memory for it. */
 const SLAB_UPLOAD_BYTES_MAX = ADOPT_BYTES_MIN - 1;
 /** Build caches hold many small blobs; the index is sized for this mean. */
@@ -140,6 +146,11 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     slabUploadBytesMax,
     adoptBytesMin:
       options.adoptBytesMin ?? Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, slabUploadBytesMax + 1)),
+    fileBufferBytes: clamp(
+      stagingMemoryBytes / listenerCount / FILE_BUFFERS_WANTED,
+      FILE_BUFFER_BYTES_MIN,
+      FILE_BUFFER_BYTES_MAX,
+    ),
     entryBytesMax: Math.min(stagingDiskBytes, Math.floor(retireAboveBytes / 2), SIZE_BYTES_MAX),
     entriesPerShardMax: Math.min(ENTRIES_PER_SHARD_MAX, Math.floor(entryCountMax / shardCount)),
   };

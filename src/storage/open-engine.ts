@@ -241,6 +241,7 @@ function buildIntake(
     fileAdmission,
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
+    fileBufferBytes: sizes.fileBufferBytes,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(paths.staging, MAIN_LISTENER),
     boot,

@@ -154,6 +154,7 @@ function listenerStaging(
     fileAdmission: admissionFor(fileBudget, "files", 0),
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
+    fileBufferBytes: sizes.fileBufferBytes,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(new StorePaths(data.directory).staging, listenerIndex),
     boot: readBootId(),

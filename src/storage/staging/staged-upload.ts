@@ -30,6 +30,8 @@ export interface StagingContext {
   readonly slabUploadBytesMax: number;
   /** From this size on, the temp file is adopted instead of copied. */
   readonly adoptBytesMin: number;
+  /** Size of each of the two write buffers of a temp file, at the most. */
+  readonly fileBufferBytes: number;
   readonly entryBytesMax: number;
   readonly newStagingPath: () => string;
   /** See readBootId. */
@@ -50,8 +52,6 @@ export interface DetachedUpload {
   readonly reservedFileBytes: number;
 }
 
-/** Size of each of the two write buffers of a temp file, at the most. */
-const FILE_BUFFER_BYTES = 256 * 1024;
 /** Room is reserved in such steps for an upload whose size is not known. */
 const COVER_STEP_BYTES = 8 * 1024 * 1024;
 
@@ -149,7 +149,7 @@ export class StagedUpload implements StagedEntry {
     { bytesStaged, state }: DetachedEntry,
   ): Promise<StagedUpload> {
     const { path, name, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
-    const { fileSystem, ledger, fileBudget, newStagingPath } = context;
+    const { fileSystem, ledger, fileBudget, newStagingPath, fileBufferBytes } = context;
     const upload = new StagedUpload(context, shard, key, encoding === "identity" ? sizeBytes : key.sizeBytes, encoding);
     upload.staged = bytesStaged;
     upload.name = name;
@@ -163,7 +163,7 @@ export class StagedUpload implements StagedEntry {
     try {
       fileSystem.rename(path, ownPath);
       const position = ADOPTED_PAYLOAD_OFFSET + bytesStaged;
-      upload.file = await StagingFile.reopen(fileSystem, ownPath, position, FILE_BUFFER_BYTES);
+      upload.file = await StagingFile.reopen(fileSystem, ownPath, position, fileBufferBytes);
     } catch (error) {
       for (const left of [path, ownPath]) removeQuietly(fileSystem, left);
       await upload.release();
@@ -399,7 +399,7 @@ export class StagedUpload implements StagedEntry {
   private async openFile(coveredBytes: number, signal?: AbortSignal): Promise<StagingFile> {
     const { fileSystem, newStagingPath } = this.context;
     await this.cover(coveredBytes, true, signal);
-    const bufferBytes = Math.min(FILE_BUFFER_BYTES, ADOPTED_PAYLOAD_OFFSET + coveredBytes + 1);
+    const bufferBytes = Math.min(this.context.fileBufferBytes, ADOPTED_PAYLOAD_OFFSET + coveredBytes + 1);
     this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, bufferBytes);
     this.beginFile(this.file);
     return this.file;

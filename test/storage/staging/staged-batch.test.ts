@@ -66,6 +66,7 @@ function open(ledgerBytes: number): void {
     fileAdmission: new DiskAdmission(fileBudget, waiting),
     slabUploadBytesMax: BLOCK_BYTES,
     adoptBytesMin: BLOCK_BYTES,
+    fileBufferBytes: 256 * 1024,
     entryBytesMax: BLOCK_BYTES,
     newStagingPath: () => "",
     boot: undefined,

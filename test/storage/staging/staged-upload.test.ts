@@ -96,6 +96,7 @@ function open(ledgerBytes = 256 * MIB, waitMs = 60_000): void {
     fileAdmission: new DiskAdmission(fileBudget, waiting),
     slabUploadBytesMax: SLAB_UPLOAD_BYTES_MAX,
     adoptBytesMin: ADOPT_BYTES_MIN,
+    fileBufferBytes: 256 * 1024,
     entryBytesMax: ENTRY_BYTES_MAX,
     newStagingPath: () => join(directory.path, `${(pathCount += 1)}.tmp`),
     boot: BOOT,

@@ -12,6 +12,11 @@ import { TextBlobs } from "./text-blobs.ts";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const SLOW_CLIENTS = 200;
+/** Spread over the time from one of their steps to the next, one that reads with one that uploads; and all in step. */
+const SLOW_AT_ONCE = [
+  [`${SLOW_CLIENTS} slow`, 2],
+  [`${SLOW_CLIENTS} in step`, SLOW_CLIENTS],
+] as const;
 
 /** Size, bytes of all that is put, and how often all of that is got. */
 const SIZES = [
@@ -57,9 +62,9 @@ export async function httpSlow(options: BenchOptions, report: Report): Promise<v
     await bench.measureRun(`PUT 128 KiB, ${among}`, () => measureOneClient(endpoint, requests, put));
   };
   await measureBoth("alone");
-  {
-    await using _slow = await SlowClients.start({ endpoint, count: SLOW_CLIENTS, readPath: large.path(0) });
-    await measureBoth(`${SLOW_CLIENTS} slow`);
+  for (const [among, atOnce] of SLOW_AT_ONCE) {
+    await using _slow = await SlowClients.start({ endpoint, count: SLOW_CLIENTS, atOnce, readPath: large.path(0) });
+    await measureBoth(among);
   }
   await bench.stop();
 }

@@ -9,7 +9,7 @@ const INTERVAL_MS = 100;
 const PIECE = Buffer.alloc(1024, "slow");
 const UPLOAD_BYTES = 4 * 1024 * 1024;
 
-const { endpoint, count, readPath } = workerData as SlowClientsTask;
+const { endpoint, count, atOnce, readPath } = workerData as SlowClientsTask;
 const [host = "", port = ""] = endpoint.split(":");
 
 /** Each on a connection of its own. */
@@ -27,7 +27,11 @@ async function begin(number: number): Promise<() => void> {
 }
 
 const steps = await Promise.all(Array.from({ length: count }, (_, number) => begin(number)));
-setInterval(() => {
-  for (const step of steps) step();
-}, INTERVAL_MS);
+let taken = 0;
+setInterval(
+  () => {
+    for (let i = 0; i < atOnce; i++) steps[taken++ % count]?.();
+  },
+  (INTERVAL_MS * atOnce) / count,
+);
 parentPort?.postMessage("running");

@@ -7,6 +7,8 @@ export interface SlowClientsTask {
   readonly endpoint: string;
   /** Half of them read, half of them upload. */
   readonly count: number;
+  /** How many of them do something in the same moment: those that know nothing of each other, few. */
+  readonly atOnce: number;
   /** Of a blob that is larger than what the buffers of two sockets hold: the server has to wait. */
   readonly readPath: string;
 }

@@ -1,0 +1,144 @@
+/**
+ * `npm run test:pressure -- [--minutes M] [--connections N] [--memory SIZE] [--seed S]`: a server in a memory cgroup, with
+ * the options that README.md gives for so little memory, under a mixed load of many connections. Nothing may fail but
+ * what is shed and says when to come again. It prints what it sees now and then, and the slope of the resident memory.
+ */
+import { randomInt } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { parseByteSize } from "../../bench/byte-size.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+import { ServerProcess } from "../support/server-process.ts";
+import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
+import { fittedSlope } from "./fitted-slope.ts";
+import { MemoryCgroup } from "./memory-cgroup.ts";
+import { MixedLoad } from "./mixed-load.ts";
+
+const MIB = 1024 * 1024;
+const SAMPLE_INTERVAL_MS = 1000;
+const ROWS = 20;
+const MINUTES_MAX = 120;
+/** Segments that stay open for readers. */
+const OPEN_SEGMENTS_MAX = 256;
+/** As the README says for little memory. */
+const SERVER_ARGUMENTS = [
+  "--shards=1",
+  "--memory-budget=32MiB",
+  "--stream-window=64KiB",
+  "--connection-window=1MiB",
+  "--scrub-rate=1MiB",
+];
+const NODE_OPTIONS = "--max-old-space-size=96";
+
+interface Sample {
+  readonly atSeconds: number;
+  readonly rssMib: number;
+  readonly descriptors: number;
+}
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "1" },
+    connections: { type: "string", default: "1000" },
+    memory: { type: "string", default: "512MiB" },
+    seed: { type: "string", default: `${randomInt(2 ** 40)}` },
+  },
+});
+const minutes = Math.min(Number(values.minutes), MINUTES_MAX);
+const memoryBytes = parseByteSize(values.memory);
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+
+const problems = await run();
+for (const problem of problems) console.log(`  BAD ${problem}`);
+console.log(problems.length === 0 ? "1 passed, 0 failed" : "0 passed, 1 failed");
+process.exitCode = problems.length === 0 ? 0 : 1;
+
+async function run(): Promise<string[]> {
+  await using directory = await makeTemporaryDirectory("pressure");
+  using cgroup = MemoryCgroup.tryMake(memoryBytes);
+  if (cgroup === undefined)
+    console.log("NO MEMORY CGROUP CAN BE MADE HERE: only what is resident is held against the bound");
+  await using server = await ServerProcess.start({
+    directory: directory.path,
+    maxSize: "2GiB",
+    extraArguments: SERVER_ARGUMENTS,
+    environment: { NODE_OPTIONS },
+    ...(cgroup === undefined ? {} : { wrapper: cgroup.wrapper }),
+  });
+  console.log(`${values.connections} connections, ${minutes} min, ${values.memory}, --seed ${values.seed}`);
+  console.log("       s  RSS MiB  descriptors     done     shed");
+  const before = sampleOf(server.pid, 0);
+  printRow(before, 0, 0);
+  using load = new MixedLoad(server.endpoint, Number(values.connections), seededRandom(values.seed));
+  const working = load.run();
+  const samples = await watched(server, load);
+  load.stop();
+  await Promise.race([working, sleep(30_000, undefined, { ref: false })]);
+  load[Symbol.dispose]();
+  const isRunning = server.running;
+  const found = [...load.problems];
+  if (isRunning) await server.stop();
+  else found.push(`the server has ended: ${server.output}`);
+  found.push(...judged(before, samples));
+  printCounts(load);
+  if (cgroup !== undefined)
+    console.log(`cgroup, page cache included: at most ${(cgroup.peakBytes / MIB).toFixed(0)} MiB`);
+  return found;
+}
+
+async function watched(server: ServerProcess, load: MixedLoad): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  const sampleCount = Math.ceil((minutes * 60_000) / SAMPLE_INTERVAL_MS);
+  const startedMs = performance.now();
+  for (let i = 1; i <= sampleCount && server.running; i++) {
+    await sleep(SAMPLE_INTERVAL_MS);
+    const sample = sampleOf(server.pid, (performance.now() - startedMs) / 1000);
+    samples.push(sample);
+    if (i % Math.ceil(sampleCount / ROWS) === 0) printRow(sample, totalOf(load.doneCounts), totalOf(load.shedCounts));
+  }
+  return samples;
+}
+
+/** @returns what is wrong. */
+function judged(before: Sample, samples: readonly Sample[]): string[] {
+  const found: string[] = [];
+  const settled = samples.slice(Math.floor(samples.length / 2));
+  const rssPeakMib = Math.max(...samples.map(({ rssMib }) => rssMib));
+  const descriptorsMax = Math.max(...settled.map(({ descriptors }) => descriptors));
+  const slopeOf = (figure: "rssMib" | "descriptors"): string =>
+    (fittedSlope(settled.map((sample) => [sample.atSeconds, sample[figure]])) * 3600).toFixed(1);
+  console.log(`RSS at most ${rssPeakMib.toFixed(1)} MiB; in the second half ${slopeOf("rssMib")} MiB an hour`);
+  console.log(`descriptors in the second half: at most ${descriptorsMax}, ${slopeOf("descriptors")} an hour`);
+  if (rssPeakMib * MIB > memoryBytes) found.push(`RSS: expected at most ${values.memory}, got ${rssPeakMib} MiB`);
+  const descriptorsAllowed = before.descriptors + Number(values.connections) + OPEN_SEGMENTS_MAX;
+  if (descriptorsMax > descriptorsAllowed) {
+    found.push(`descriptors: expected at most ${descriptorsAllowed}, got ${descriptorsMax}`);
+  }
+  return found;
+}
+
+function sampleOf(pid: number, atSeconds: number): Sample {
+  try {
+    const rssKib = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+    return { atSeconds, rssMib: Number(rssKib ?? 0) / 1024, descriptors: readdirSync(`/proc/${pid}/fd`).length };
+  } catch {
+    // It has ended, which is reported.
+    return { atSeconds, rssMib: 0, descriptors: 0 };
+  }
+}
+
+function printRow({ atSeconds, rssMib, descriptors }: Sample, done: number, shed: number): void {
+  const cells = [atSeconds.toFixed(0).padStart(8), rssMib.toFixed(1).padStart(9), `${descriptors}`.padStart(13)];
+  console.log(cells.join("") + `${done}`.padStart(9) + `${shed}`.padStart(9));
+}
+
+function printCounts({ doneCounts, shedCounts }: MixedLoad): void {
+  for (const [kind, count] of doneCounts)
+    console.log(`${kind.padEnd(14)}${count} done, ${shedCounts.get(kind) ?? 0} shed`);
+}
+
+function totalOf(counts: ReadonlyMap<string, number>): number {
+  return [...counts.values()].reduce((sum, count) => sum + count, 0);
+}

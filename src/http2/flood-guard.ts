@@ -11,7 +11,10 @@ export interface Allowance {
  * send in proportion to their work is credited by {@link FloodGuard.credit}.
  */
 export interface FloodLimits {
-  /** Streams that the client resets, or makes us reset: cancelling a whole build at once is fine, in a loop is not. */
+  /**
+   * Streams that the client resets, or makes us reset: cancelling all calls that a connection may have in flight is fine,
+   * in a loop is not. What is begun for each of them is garbage afterwards.
+   */
   readonly reset: Allowance;
   /** PING, SETTINGS, PRIORITY and unknown frames. */
   readonly control: Allowance;
@@ -26,7 +29,7 @@ export type FloodKind = keyof FloodLimits;
 export const TINY_DATA_BYTES_MAX = 4;
 
 export const FLOOD_LIMITS_DEFAULT: FloodLimits = {
-  reset: { burst: 2000, perSecond: 200 },
+  reset: { burst: 1000, perSecond: 200 },
   control: { burst: 1000, perSecond: 50 },
   windowUpdate: { burst: 2000, perSecond: 200 },
   tinyData: { burst: 1000, perSecond: 50 },

@@ -255,6 +255,7 @@ export class Http2Connection {
 
   /** The response is complete; if the request is not, the rest of it is not wanted (section 8.1). */
   #onStreamEnded(stream: Http2Stream): void {
+    this.#guard.credit("reset", 1);
     if (!stream.remoteClosed) this.#sender.resetStream(stream.id, ERROR_CODE.noError);
     this.#closeStream(stream, !stream.remoteClosed);
   }

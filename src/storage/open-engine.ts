@@ -218,6 +218,7 @@ function buildIntake(
     shards: shards.map((shard) => ({
       client: shard,
       stats: shard.stats,
+      deathCount: () => shard.deathCount,
       needsEntries: () => shard.index.liveCount > sizes.entriesPerShardMax * ENTRIES_FULL_SHARE,
     })),
     bytesTarget: () => Math.min(sizes.retireAboveBytes, options.maxBytes - sizes.keepFreeBytes - admission.bytesWanted),

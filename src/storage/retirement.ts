@@ -9,6 +9,8 @@ export const ENTRIES_FULL_SHARE = 0.97;
 export interface RetirementShard {
   readonly client: ShardClient;
   readonly stats: ShardStats;
+  /** How often its worker has died. */
+  readonly deathCount: () => number;
   /** Whether its part of the index is nearly full. */
   readonly needsEntries: () => boolean;
 }
@@ -99,7 +101,13 @@ export class Retirement {
     const { ledger, shards, foreign, removeForeign, onRetired } = this.options;
     const { segmentId } = segment;
     const before = ledger.bytesUsed;
-    await Promise.all(shards.map(({ client }) => client.call("retire", { foreignSegmentId: segmentId })));
+    const deaths = (): number => shards.reduce((sum, { deathCount }) => sum + deathCount(), 0);
+    let deathsBefore: number;
+    do {
+      deathsBefore = deaths();
+      await Promise.all(shards.map(({ client }) => client.call("retire", { foreignSegmentId: segmentId })));
+      // A shard that had taken its keys out, and was started again while others were at it, has read them anew.
+    } while (deaths() !== deathsBefore);
     foreign.shift();
     removeForeign(segment);
     onRetired([segmentId]);

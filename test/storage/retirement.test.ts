@@ -17,6 +17,10 @@ class FakeShard implements ShardClient {
   leased = false;
   failure: Error | undefined;
   needsEntries = (): boolean => false;
+  deaths = 0;
+  /** Foreign segments that it was asked to take its keys out of. */
+  readonly foreignIds: number[] = [];
+  onForeign = (): void => {};
 
   constructor(ledger: DiskLedger, ids: number[]) {
     this.#ledger = ledger;
@@ -29,9 +33,15 @@ class FakeShard implements ShardClient {
     return this;
   }
 
+  deathCount = (): number => this.deaths;
+
   call = (async (_method: "retire", request: { foreignSegmentId?: number }) => {
     await Promise.resolve();
     if (this.failure !== undefined) throw this.failure;
+    if (request.foreignSegmentId !== undefined) {
+      this.foreignIds.push(request.foreignSegmentId);
+      this.onForeign();
+    }
     if (request.foreignSegmentId !== undefined || this.leased) return { retiredSegmentIds: [], freedBytes: 0 };
     const id = this.#ids.shift();
     this.#publish();
@@ -132,6 +142,26 @@ describe("Retirement", () => {
     expect(removed).toEqual([1, 4]);
     expect(retired).toEqual([1, 2, 3, 4]);
     expect(foreign).toEqual([]);
+  });
+
+  test("asks all shards again where one was started anew meanwhile: it has read its keys again", async () => {
+    const { ledger, shards, retirement, retired } = setUp([[2], [3]], {
+      foreign: [summary(1)],
+      bytesTarget: () => 200,
+    });
+    ledger.charge(SEGMENT_BYTES);
+    // The first has answered by then.
+    shards[1]!.onForeign = () => {
+      shards[1]!.onForeign = () => {};
+      shards[0]!.deaths += 1;
+    };
+    retirement.check();
+    await expect.poll(() => ledger.bytesUsed).toBe(200);
+    expect(retired).toEqual([1]);
+    expect(shards.map(({ foreignIds }) => foreignIds)).toEqual([
+      [1, 1],
+      [1, 1],
+    ]);
   });
 
   test("ends where everything is leased, and tries again when asked", async () => {

@@ -66,6 +66,10 @@ export class SupervisedShard implements ShardClient {
     return this.client.callsInFlight - this.serving.size;
   }
 
+  get deathCount(): number {
+    return this.deaths;
+  }
+
   /** Why the shard takes no uploads now. */
   get fault(): string | undefined {
     const { shardIndex } = this.options.data;

@@ -66,12 +66,15 @@ export class EngineUploads {
   async hold(life: EngineLife, upload: BlobUpload): Promise<void> {
     const content = this.#contentOf({ ...upload, flaw: "none" });
     const sentBytes = Math.floor(content.bytes.length / 2);
+    let staged: StagedEntry | undefined;
     try {
-      const staged = await life.store.stage(content.key, { encoding: content.encoding });
+      staged = await life.store.stage(content.key, { encoding: content.encoding });
       await staged.write(content.bytes.subarray(0, sentBytes));
       this.#held.push({ content, staged, sentBytes });
     } catch (error) {
-      if (!life.isOver) this.#excuses.assertExplained(asError(error));
+      if (life.isOver) return;
+      await staged?.discard();
+      this.#excuses.assertExplained(asError(error));
     }
   }
 

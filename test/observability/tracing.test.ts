@@ -146,7 +146,7 @@ test("every listener thread logs and traces what it serves, by the standard vari
   const found = receiver.spans.filter(({ name }) => name.endsWith("/FindMissingBlobs"));
   expect(found).toHaveLength(calls);
   expect(found[0]?.resource).toMatchObject({ "service.name": "kura", "deployment.environment": "test" });
-  expect(new Set(receiver.headers.map((headers) => headers["x-tenant"]))).toEqual(new Set(["ours"]));
+  expect(new Set(found.map(({ headers }) => headers["x-tenant"]))).toEqual(new Set(["ours"]));
   const accessLines = server.output.split("\n").filter((line) => line.includes('"part":"access"'));
   expect(accessLines.filter((line) => line.includes("/FindMissingBlobs"))).toHaveLength(calls);
 });

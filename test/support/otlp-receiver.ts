@@ -12,6 +12,8 @@ export interface ReceivedSpan {
   readonly isError: boolean;
   readonly attributes: Readonly<Record<string, string | number>>;
   readonly resource: Readonly<Record<string, string | number>>;
+  /** Of the request that brought it. */
+  readonly headers: IncomingHttpHeaders;
 }
 
 interface KeyValue {
@@ -40,14 +42,12 @@ const STATUS_CODE_ERROR = 2;
 /** What collects traces over OTLP/HTTP, on a free port of 127.0.0.1. */
 export class OtlpReceiver implements AsyncDisposable {
   readonly spans: ReceivedSpan[] = [];
-  readonly headers: IncomingHttpHeaders[] = [];
   readonly #server: Server;
 
   private constructor() {
     this.#server = createServer((request, response) => {
       void json(request).then((body) => {
-        this.headers.push(request.headers);
-        if (request.url === "/v1/traces") this.#take(body as ExportRequest);
+        if (request.url === "/v1/traces") this.#take(body as ExportRequest, request.headers);
         response.writeHead(200, { "content-type": "application/json" }).end("{}");
       });
     });
@@ -69,7 +69,7 @@ export class OtlpReceiver implements AsyncDisposable {
     await once(this.#server, "close");
   }
 
-  #take({ resourceSpans }: ExportRequest): void {
+  #take({ resourceSpans }: ExportRequest, headers: IncomingHttpHeaders): void {
     for (const { resource, scopeSpans } of resourceSpans) {
       for (const { name, traceId, parentSpanId, kind, status, attributes } of scopeSpans.flatMap(
         ({ spans }) => spans,
@@ -82,6 +82,7 @@ export class OtlpReceiver implements AsyncDisposable {
           isError: status.code === STATUS_CODE_ERROR,
           attributes: byName(attributes),
           resource: byName(resource.attributes),
+          headers,
         });
       }
     }

@@ -339,7 +339,7 @@ export const OPTIONS = {
     flag: "download-idle-timeout",
     kind: duration(1),
     defaultValue: () => 60_000,
-    help: "a client that takes nothing of its answer for this long is given up, as is a gRPC request that does not become whole",
+    help: "a client that has not taken what was sent to it last, 512 KiB at the most, after this long is given up, as is a gRPC request that does not become whole",
   }),
   assetOriginFetch: option({
     flag: "asset-origin-fetch",

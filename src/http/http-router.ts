@@ -8,7 +8,7 @@ import { guarded, type RouteAccess, type RouteGuards } from "./route-access.ts";
 export interface ResponseOutput {
   /** Of all connections. */
   readonly budget: OutputBudget;
-  /** A client that takes nothing of what waits for it for so long is given up. */
+  /** A client that has not taken a piece after so long is given up. */
   readonly stallMsMax: number;
 }
 

@@ -17,7 +17,7 @@ export interface HttpServerLimits {
   readonly keepAliveTimeoutMs: number;
   /** A connection on which nothing moves in either direction is closed after this. */
   readonly idleTimeoutMs: number;
-  /** A client that takes nothing of what waits for it is given up after this. */
+  /** See {@link ResponseOutput.stallMsMax}. */
   readonly sendStallTimeoutMs: number;
   /** Request line and headers; past it 431. */
   readonly headerBytesMax: number;

@@ -23,7 +23,12 @@ export class MemoryCgroup implements Disposable {
     this.#hierarchy = hierarchy;
     this.#path = join(hierarchy.root, `kura-pressure-${process.pid}`);
     mkdirSync(this.#path);
-    writeFileSync(join(this.#path, hierarchy.limitFile), `${limitBytes}`);
+    try {
+      writeFileSync(join(this.#path, hierarchy.limitFile), `${limitBytes}`);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** @returns undefined where the system lets this process make none. */

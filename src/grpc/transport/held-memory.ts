@@ -20,8 +20,9 @@ export class HeldMemory {
 
   giveBack(): void {
     this.#isOver = true;
-    if (this.#bytes > 0) this.#budget.give(this.#bytes);
+    const givenBytes = this.#bytes;
     this.#bytes = 0;
+    if (givenBytes > 0) this.#budget.give(givenBytes);
   }
 
   #hold(bytes: number): void {

@@ -269,15 +269,16 @@ export class MessageAssembler {
 
   /**
    * At first, room is made for what has come, not for what is announced: a prefix is cheap to send. Then for all of it
-   * at once: messages that each had a part and waited for the rest would hold each other up.
+   * at once, as from the beginning where parts have had their share: messages that each had a part and waited for the
+   * rest would hold each other up.
    */
   #grow(neededBytes: number): boolean {
     const { memory } = this.#options;
     const oldBytes = this.#gathered?.length ?? 0;
     const isFirst = oldBytes === 0 && neededBytes <= FIRST_BUFFER_BYTES && FIRST_BUFFER_BYTES < this.#messageBytes;
-    const bytes = isFirst ? FIRST_BUFFER_BYTES : this.#messageBytes;
-    if (!(isFirst ? memory.takePart(bytes) : memory.take(bytes - oldBytes))) return false;
-    this.#enlarge(bytes);
+    if (isFirst && memory.takePart(FIRST_BUFFER_BYTES)) this.#enlarge(FIRST_BUFFER_BYTES);
+    else if (memory.take(this.#messageBytes - oldBytes)) this.#enlarge(this.#messageBytes);
+    else return false;
     return true;
   }
 

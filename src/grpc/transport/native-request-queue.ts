@@ -256,8 +256,10 @@ export class RequestQueue implements MessageSink {
     this.#waiting.shift();
     if (isBorrowed) this.#borrowedCount--;
     stream.consume(unconsumedBytes);
-    if (this.#takenHeldBytes > 0) memory.give(this.#takenHeldBytes);
+    const givenBytes = this.#takenHeldBytes;
+    // What is given back may be what the next message of this call waits for, which then comes here in the same turn.
     this.#takenHeldBytes = heldBytes;
+    if (givenBytes > 0) memory.give(givenBytes);
     if (this.#waiting.length === 0) this.#consumeAhead();
   }
 

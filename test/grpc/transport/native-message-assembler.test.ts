@@ -177,6 +177,14 @@ describe("MessageAssembler", () => {
     expect(memory.take(64 * 1024)).toBe(true);
   });
 
+  test("where half of the memory is in use, a message that there is room for takes it at once and does not wait", () => {
+    const { assembler, memory } = assemblerFor(new CollectingSink(false), 200_000);
+    expect(memory.take(110_000)).toBe(true);
+    expect(assembler.push(framed(Buffer.alloc(80_000)), 0, 1000)).toBeUndefined();
+    expect(assembler.releaseView()).toBeUndefined();
+    expect([assembler.isWaiting, memory.usedBytes]).toEqual([false, 190_000]);
+  });
+
   test.each([1, 7, 50_000, 400_000])(
     "what comes while there is no memory is gone through once there is, in pieces of %i bytes",
     (pieceBytes) => {

@@ -64,6 +64,8 @@ export class Http2Connection {
   readonly #peerSettings = new PeerSettings();
   readonly #streams = new StreamTable();
   readonly #window: ReceiveWindow;
+  /** What a new stream may be sent at once. */
+  #streamWindowBytes: number;
   readonly #sender: ConnectionSender;
   readonly #streamHost: StreamHost = this.#makeStreamHost();
   readonly #guard: FloodGuard;
@@ -88,7 +90,8 @@ export class Http2Connection {
     this.#listener = listener;
     this.#options = options;
     this.peer = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? ""}`;
-    const { connectionWindowBytes, connectionWindowBytesMax, windowBudget } = options;
+    const { connectionWindowBytes, connectionWindowBytesMax, windowBudget, streamWindowBytes } = options;
+    this.#streamWindowBytes = streamWindowBytes;
     this.#window = new ReceiveWindow(connectionWindowBytes, connectionWindowBytesMax, windowBudget);
     this.#sender = new ConnectionSender(socket, options, this.#peerSettings, this.#makeSenderEvents());
     this.#guard = new FloodGuard(options.floodLimits, () => performance.now());
@@ -214,8 +217,7 @@ export class Http2Connection {
   }
 
   #makeStream(streamId: number, headers: HeaderFields): Http2Stream {
-    const { streamWindowBytes, streamWindowBytesMax } = this.#options;
-    const window = new ReceiveWindow(streamWindowBytes, streamWindowBytesMax);
+    const window = new ReceiveWindow(this.#streamWindowBytes, this.#options.streamWindowBytesMax);
     return new Http2Stream(streamId, headers, this.#streamHost, window, this.#peerSettings.initialWindowBytes);
   }
 
@@ -257,7 +259,22 @@ export class Http2Connection {
   #onStreamEnded(stream: Http2Stream): void {
     this.#guard.credit("reset", 1);
     if (!stream.remoteClosed) this.#sender.resetStream(stream.id, ERROR_CODE.noError);
+    else if (stream.receiveWindow.received > this.#streamWindowBytes) this.#widenStreams(stream.receiveWindow.size);
     this.#closeStream(stream, !stream.remoteClosed);
+  }
+
+  /**
+   * An upload was larger than its first window, which has grown to this: the next one is not to begin small again and wait
+   * for a round trip each time that the window doubles. Streams that are open count as told at once; a client that does not
+   * know yet sends less.
+   */
+  #widenStreams(uploadWindowBytes: number): void {
+    const windowBytes = Math.min(uploadWindowBytes, this.#window.size);
+    const growth = windowBytes - this.#streamWindowBytes;
+    if (growth <= 0) return;
+    this.#streamWindowBytes = windowBytes;
+    this.#sender.settings(encodeSettings([[SETTING.initialWindowSize, windowBytes]]));
+    for (const stream of this.#streams.streams()) stream.receiveWindow.widen(growth);
   }
 
   #consume(stream: Http2Stream, bytes: number): void {

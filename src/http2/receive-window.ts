@@ -15,6 +15,7 @@ const ANNOUNCED_SHARE = 4;
  */
 export class ReceiveWindow {
   #available: number;
+  #received = 0;
   #consumed = 0;
   #size: number;
   readonly #sizeInitial: number;
@@ -33,9 +34,15 @@ export class ReceiveWindow {
     return this.#size;
   }
 
+  /** Bytes so far. */
+  get received(): number {
+    return this.#received;
+  }
+
   /** @returns false where the peer sends more than it may. */
   receive(bytes: number): boolean {
     this.#available -= bytes;
+    this.#received += bytes;
     return this.#available >= 0;
   }
 
@@ -49,6 +56,12 @@ export class ReceiveWindow {
     return increment;
   }
 
+  /** The settings have let the peer send more (section 6.9.2). What that is beyond the largest size is not announced again. */
+  widen(bytes: number): void {
+    this.#available += bytes;
+    this.#size += bytes;
+  }
+
   /** Gives back to the budget what the window has grown by; for the end of its connection. */
   close(): void {
     this.#budget?.give(this.#size - this.#sizeInitial);
@@ -60,9 +73,14 @@ export class ReceiveWindow {
   #growth(): number {
     const waiting = this.#size - this.#available - this.#consumed;
     const growth = Math.min(this.#size, this.#sizeMax - this.#size);
-    if (growth <= 0 || waiting * 4 > this.#size) return 0;
+    if (growth < 0) return this.#shrink(Math.min(-growth, this.#consumed));
+    if (growth === 0 || waiting * 4 > this.#size) return 0;
     if (this.#budget?.take(growth) === false) return 0;
     this.#size += growth;
     return growth;
+  }
+  #shrink(bytes: number): number {
+    this.#size -= bytes;
+    return -bytes;
   }
 }

@@ -269,6 +269,25 @@ describe("flow control towards the server", () => {
     expect((await client.frame(({ type }) => type === FRAME.data)).payload.length).toBeGreaterThan(0);
   });
 
+  test("streams begin with the window that an upload before them has grown to, those that are open included", async () => {
+    const { client, server } = await open({ streamWindowBytes: 20_000, streamWindowBytesMax: 50_000 });
+    client.send(headersFrame(1, "/hold"), headersFrame(3, "/echo"));
+    for (let round = 0; round < 5; round++) {
+      client.send(dataFrame(3, Buffer.alloc(10_000)));
+      await client.roundTrip();
+    }
+    client.send(dataFrame(3, "", FLAG.endStream));
+    expect((await client.response(3)).body.length).toBe(50_000);
+    const told = setting(SETTING.initialWindowSize, 50_000);
+    await client.frame(({ type, payload }) => type === FRAME.settings && payload.equals(told));
+    client.send(headersFrame(5, "/hold"));
+    for (const streamId of [1, 5])
+      client.send(...Array.from({ length: 5 }, () => dataFrame(streamId, Buffer.alloc(10_000))));
+    await vi.waitFor(() => expect(server.heldBytes).toBe(100_000), WAIT);
+    client.send(dataFrame(5, "x"));
+    expect(await client.reset(5)).toBe(ERROR_CODE.flowControlError);
+  });
+
   test("bytes of streams that are gone are given back to the connection", async () => {
     const { client } = await open({ connectionWindowBytes: 65_535, connectionWindowBytesMax: 65_535 });
     for (let streamId = 1; streamId < 41; streamId += 2) {

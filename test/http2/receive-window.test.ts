@@ -16,3 +16,15 @@ test("a window that is closed gives back what it has grown by, and takes nothing
   expect(window.size).toBe(100);
   expect(budget.take(1000)).toBe(true);
 });
+
+test("what the settings give beyond the largest size is not announced again", () => {
+  const window = new ReceiveWindow(400, 500);
+  window.widen(300);
+  expect(window.receive(700)).toBe(true);
+  // 200 too much are out: they are taken off what is announced, and then all is as ever.
+  expect(window.consume(350)).toBe(150);
+  expect(window.size).toBe(500);
+  expect(window.consume(350)).toBe(350);
+  expect(window.receive(500)).toBe(true);
+  expect(window.receive(1)).toBe(false);
+});

@@ -1,6 +1,7 @@
 import {
   close,
   closeSync,
+  fdatasync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -52,10 +53,12 @@ export interface FileSystem {
   closeAsync(fd: number): Promise<void>;
   readAsync(fd: number, target: Uint8Array, position: number): Promise<number>;
   writeAsync(fd: number, source: Uint8Array, position: number): Promise<number>;
+  syncDataAsync(fd: number): Promise<void>;
 }
 
 const openPromise = promisify(open);
 const closePromise = promisify(close);
+const syncDataPromise = promisify(fdatasync);
 
 export const nodeFileSystem: FileSystem = {
   makeDirectory: (path) => void mkdirSync(path, { recursive: true }),
@@ -89,6 +92,7 @@ export const nodeFileSystem: FileSystem = {
     new Promise((resolve, reject) => {
       write(fd, source, 0, source.byteLength, position, (error, bytes) => (error ? reject(error) : resolve(bytes)));
     }),
+  syncDataAsync: syncDataPromise,
 };
 
 /** Reads until `target` is full or the file ends. @returns bytes read. */

@@ -19,6 +19,7 @@ import type { SegmentSummary } from "./shard/shard-protocol.ts";
 import { SupervisedShard } from "./shard/supervised-shard.ts";
 import type { EngineParts, SegmentFollower } from "./storage-engine.ts";
 import { DiskAdmission } from "./staging/disk-admission.ts";
+import { EarlySyncs } from "./staging/early-syncs.ts";
 import { findLeftFiles, LeftUploads } from "./staging/left-uploads.ts";
 import type { StagingContext } from "./staging/staged-upload.ts";
 import { stagingPaths } from "./staging/staging-paths.ts";
@@ -243,6 +244,7 @@ function buildIntake(
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
     fileBufferBytes: sizes.fileBufferBytes,
+    earlySyncs: options.durability === "commit" ? new EarlySyncs(fileSystem) : undefined,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(paths.staging, MAIN_LISTENER),
     boot,

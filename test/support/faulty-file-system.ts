@@ -124,6 +124,11 @@ export class FaultyFileSystem implements FileSystem {
     this.#note("writeAsync", this.#pathOf(fd));
     return nodeFileSystem.writeAsync(fd, cut(source, this.writeBytesMax), position);
   }
+  async syncDataAsync(fd: number): Promise<void> {
+    await this.#delay();
+    this.#note("syncDataAsync", this.#pathOf(fd));
+    await nodeFileSystem.syncDataAsync(fd);
+  }
 
   #note(name: keyof FileSystem, path: string): void {
     const call = { name, file: basename(path) };

@@ -21,6 +21,7 @@ export const CALL_KINDS = {
   writeAsync: "write",
   truncate: "truncate",
   syncData: "syncData",
+  syncDataAsync: "syncData",
   rename: "rename",
   remove: "remove",
 } as const satisfies Record<keyof FileSystem, string>;

@@ -79,12 +79,7 @@ export class SimulatedProcess implements FileSystem {
   }
 
   syncData(fd: number): void {
-    const file = this.#file(fd);
-    this.#perform(
-      "syncData",
-      () => file.sync(),
-      () => file.dropDirty(),
-    );
+    this.#sync("syncData", fd);
   }
 
   rename(from: string, to: string): void {
@@ -125,6 +120,11 @@ export class SimulatedProcess implements FileSystem {
     return this.#write("writeAsync", fd, source, position);
   }
 
+  async syncDataAsync(fd: number): Promise<void> {
+    await this.#turn();
+    this.#sync("syncDataAsync", fd);
+  }
+
   #openFile(path: string, mode: OpenMode): number {
     const { names } = this.#disk;
     if (mode === "create") names.create(path, new SimulatedFile());
@@ -148,6 +148,15 @@ export class SimulatedProcess implements FileSystem {
 
   #readSome(fd: number, target: Uint8Array, position: number): number {
     return this.#file(fd).read(target.subarray(0, this.#shortened(target.byteLength)), position);
+  }
+
+  #sync(call: "syncData" | "syncDataAsync", fd: number): void {
+    const file = this.#file(fd);
+    this.#perform(
+      call,
+      () => file.sync(),
+      () => file.dropDirty(),
+    );
   }
 
   #write(call: "writeVector" | "writeAsync", fd: number, source: Uint8Array, position: number): number {

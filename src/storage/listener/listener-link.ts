@@ -34,6 +34,7 @@ export class ListenerLink {
       directory: options.directory,
       sizes,
       bytesMax: options.maxBytes,
+      durability: options.durability,
       ledger: ledger.buffer,
       fileBudget: staging.fileBudget.buffer,
       slab: staging.slab.buffer,

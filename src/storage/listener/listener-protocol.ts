@@ -10,6 +10,7 @@ export interface ListenerStoreData {
   readonly directory: string;
   readonly sizes: EngineSizes;
   readonly bytesMax: number;
+  readonly durability: "commit" | "relaxed";
   readonly ledger: SharedArrayBuffer;
   readonly fileBudget: SharedArrayBuffer;
   readonly slab: SharedArrayBuffer;

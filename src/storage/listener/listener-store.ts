@@ -12,6 +12,7 @@ import { FollowedShard } from "../shard/followed-shard.ts";
 import type { QuarantinedRecord } from "../shard/shard-protocol.ts";
 import { ShardStats } from "../shard/shard-stats.ts";
 import { ShardedEntryStore, type StoreParts } from "../sharded-entry-store.ts";
+import { EarlySyncs } from "../staging/early-syncs.ts";
 import type { StagingContext } from "../staging/staged-upload.ts";
 import { stagingPaths } from "../staging/staging-paths.ts";
 import { StagingSlab } from "../staging/staging-slab.ts";
@@ -155,6 +156,7 @@ function listenerStaging(
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
     fileBufferBytes: sizes.fileBufferBytes,
+    earlySyncs: data.durability === "commit" ? new EarlySyncs(fileSystem) : undefined,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(new StorePaths(data.directory).staging, listenerIndex),
     boot: readBootId(),

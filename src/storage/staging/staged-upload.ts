@@ -12,8 +12,9 @@ import type { PutOutcome, StagedSource } from "../shard/shard-protocol.ts";
 import { isDiskFull } from "../shard/write-failure.ts";
 import { recordFootprintBytes } from "../segment/segment-format.ts";
 import type { Admission } from "./disk-admission.ts";
+import type { EarlySyncs } from "./early-syncs.ts";
 import { noteUpload } from "./note-upload.ts";
-import { StagingFile } from "./staging-file.ts";
+import { StagingFile, type StagingFileOptions } from "./staging-file.ts";
 import { encodeStagingHead, freshStagingHead, hashUploadName } from "./staging-head.ts";
 import { type StagingSlab, UNPROMISED_BYTES_MAX } from "./staging-slab.ts";
 
@@ -32,6 +33,8 @@ export interface StagingContext {
   readonly adoptBytesMin: number;
   /** Size of each of the two write buffers of a temp file, at the most. */
   readonly fileBufferBytes: number;
+  /** For temp files that are to be adopted; undefined at durability relaxed. */
+  readonly earlySyncs: EarlySyncs | undefined;
   readonly entryBytesMax: number;
   readonly newStagingPath: () => string;
   /** See readBootId. */
@@ -149,7 +152,7 @@ export class StagedUpload implements StagedEntry {
     { bytesStaged, state }: DetachedEntry,
   ): Promise<StagedUpload> {
     const { path, name, encoding, sizeBytes, coveredBytes, reservedBytes, reservedFileBytes } = state as DetachedUpload;
-    const { fileSystem, ledger, fileBudget, newStagingPath, fileBufferBytes } = context;
+    const { fileSystem, ledger, fileBudget, newStagingPath } = context;
     const upload = new StagedUpload(context, shard, key, encoding === "identity" ? sizeBytes : key.sizeBytes, encoding);
     upload.staged = bytesStaged;
     upload.name = name;
@@ -163,7 +166,7 @@ export class StagedUpload implements StagedEntry {
     try {
       fileSystem.rename(path, ownPath);
       const position = ADOPTED_PAYLOAD_OFFSET + bytesStaged;
-      upload.file = await StagingFile.reopen(fileSystem, ownPath, position, fileBufferBytes);
+      upload.file = await StagingFile.reopen(fileSystem, ownPath, position, upload.fileOptions(coveredBytes));
     } catch (error) {
       for (const left of [path, ownPath]) removeQuietly(fileSystem, left);
       await upload.release();
@@ -399,10 +402,18 @@ export class StagedUpload implements StagedEntry {
   private async openFile(coveredBytes: number, signal?: AbortSignal): Promise<StagingFile> {
     const { fileSystem, newStagingPath } = this.context;
     await this.cover(coveredBytes, true, signal);
-    const bufferBytes = Math.min(this.context.fileBufferBytes, ADOPTED_PAYLOAD_OFFSET + coveredBytes + 1);
-    this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, bufferBytes);
+    const options = this.fileOptions(coveredBytes);
+    this.file = await StagingFile.create(fileSystem, newStagingPath(), ADOPTED_PAYLOAD_OFFSET, options);
     this.beginFile(this.file);
     return this.file;
+  }
+
+  private fileOptions(coveredBytes: number): StagingFileOptions {
+    const { fileBufferBytes, adoptBytesMin, earlySyncs } = this.context;
+    return {
+      bufferBytes: Math.min(fileBufferBytes, ADOPTED_PAYLOAD_OFFSET + coveredBytes + 1),
+      earlySyncs: coveredBytes >= adoptBytesMin ? earlySyncs : undefined,
+    };
   }
 
   private beginFile(file: StagingFile): void {

@@ -1,5 +1,15 @@
 import { copyBytes } from "../copy-bytes.ts";
 import { type FileSystem, writeFullyAsync } from "../file-system.ts";
+import type { EarlySyncs } from "./early-syncs.ts";
+
+export interface StagingFileOptions {
+  /** Of each of the two buffers. */
+  readonly bufferBytes: number;
+  /** For a file that is going to be synced; undefined: not before its end. */
+  readonly earlySyncs?: EarlySyncs | undefined;
+}
+
+const EARLY_SYNC_BYTES = 4 * 1024 * 1024;
 
 /**
  * A temp file that an upload is written to, with one write in flight and one buffer filling. Closing it is what
@@ -11,21 +21,26 @@ export class StagingFile {
   readonly path: string;
   private readonly fd: number;
   private readonly bufferBytes: number;
+  private readonly earlySyncs: EarlySyncs | undefined;
   /** The one that is filled, and the one that is written or idle; each is made when it is needed. */
   private filling: Buffer | undefined;
   private other: Buffer | undefined;
   private filled = 0;
   private position: number;
   private pending: Promise<void> | undefined;
+  private unsyncedBytes = 0;
+  private syncing: Promise<void> | undefined;
   private failure: unknown;
+  private ending = false;
   private closed = false;
 
-  private constructor(fileSystem: FileSystem, path: string, fd: number, payloadOffset: number, bufferBytes: number) {
+  private constructor(fileSystem: FileSystem, path: string, fd: number, position: number, options: StagingFileOptions) {
     this.fileSystem = fileSystem;
     this.path = path;
     this.fd = fd;
-    this.position = payloadOffset;
-    this.bufferBytes = bufferBytes;
+    this.position = position;
+    this.bufferBytes = options.bufferBytes;
+    this.earlySyncs = options.earlySyncs;
   }
 
   /** @param payloadOffset Bytes left free at the start for headers. */
@@ -33,10 +48,10 @@ export class StagingFile {
     fileSystem: FileSystem,
     path: string,
     payloadOffset: number,
-    bufferBytes: number,
+    options: StagingFileOptions,
   ): Promise<StagingFile> {
     const fd = await fileSystem.openAsync(path, "create");
-    return new StagingFile(fileSystem, path, fd, payloadOffset, bufferBytes);
+    return new StagingFile(fileSystem, path, fd, payloadOffset, options);
   }
 
   /** Goes on with a file that was finished; what follows is written from `position` on. */
@@ -44,10 +59,10 @@ export class StagingFile {
     fileSystem: FileSystem,
     path: string,
     position: number,
-    bufferBytes: number,
+    options: StagingFileOptions,
   ): Promise<StagingFile> {
     const fd = await fileSystem.openAsync(path, "update");
-    return new StagingFile(fileSystem, path, fd, position, bufferBytes);
+    return new StagingFile(fileSystem, path, fd, position, options);
   }
 
   /** Puts `head` into the bytes left free. Only before the first byte; the buffers have room for it and more. */
@@ -95,11 +110,11 @@ export class StagingFile {
   /** Starts writing what is in the buffer; none is being written. */
   private flush(full: Buffer): void {
     const at = this.position;
-    this.position += this.filled;
-    this.pending = writeFullyAsync(this.fileSystem, this.fd, full.subarray(0, this.filled), at)
-      .catch((error: unknown) => {
-        this.failure ??= error;
-      })
+    const bytes = this.filled;
+    this.position += bytes;
+    this.pending = writeFullyAsync(this.fileSystem, this.fd, full.subarray(0, bytes), at)
+      .then(() => this.syncEarly(bytes))
+      .catch(this.noteFailure)
       .finally(() => {
         this.pending = undefined;
       });
@@ -107,6 +122,22 @@ export class StagingFile {
     this.other = full;
     this.filled = 0;
   }
+
+  private syncEarly(writtenBytes: number): void {
+    this.unsyncedBytes += writtenBytes;
+    if (this.unsyncedBytes < EARLY_SYNC_BYTES || this.syncing !== undefined || this.ending) return;
+    const syncing = this.earlySyncs?.tryStart(this.fd);
+    if (syncing === undefined) return;
+    this.unsyncedBytes = 0;
+    // A failed one has dropped pages: the file is as lost as if a write had failed (HAZARDS H5).
+    this.syncing = syncing.catch(this.noteFailure).finally(() => {
+      this.syncing = undefined;
+    });
+  }
+
+  private readonly noteFailure = (error: unknown): void => {
+    this.failure ??= error;
+  };
 
   private flushRest(): void {
     if (this.filling !== undefined && this.filled > 0 && this.failure === undefined) this.flush(this.filling);
@@ -130,6 +161,7 @@ export class StagingFile {
    * @throws what the file system reported for any of the writes.
    */
   async finish(): Promise<void> {
+    this.ending = true;
     try {
       await this.pending;
       this.flushRest();
@@ -149,7 +181,9 @@ export class StagingFile {
   }
 
   private async close(): Promise<void> {
+    this.ending = true;
     await this.pending;
+    await this.syncing;
     if (this.closed) return;
     this.closed = true;
     await this.fileSystem.closeAsync(this.fd);

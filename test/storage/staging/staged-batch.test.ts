@@ -67,6 +67,7 @@ function open(ledgerBytes: number): void {
     slabUploadBytesMax: BLOCK_BYTES,
     adoptBytesMin: BLOCK_BYTES,
     fileBufferBytes: 256 * 1024,
+    earlySyncs: undefined,
     entryBytesMax: BLOCK_BYTES,
     newStagingPath: () => "",
     boot: undefined,

@@ -97,6 +97,7 @@ function open(ledgerBytes = 256 * MIB, waitMs = 60_000): void {
     slabUploadBytesMax: SLAB_UPLOAD_BYTES_MAX,
     adoptBytesMin: ADOPT_BYTES_MIN,
     fileBufferBytes: 256 * 1024,
+    earlySyncs: undefined,
     entryBytesMax: ENTRY_BYTES_MAX,
     newStagingPath: () => join(directory.path, `${(pathCount += 1)}.tmp`),
     boot: BOOT,

@@ -21,7 +21,7 @@ beforeEach(async () => {
 });
 afterEach(() => directory[Symbol.asyncDispose]());
 
-const create = (): Promise<StagingFile> => StagingFile.create(fileSystem, path, OFFSET, BUFFER_BYTES);
+const create = (): Promise<StagingFile> => StagingFile.create(fileSystem, path, OFFSET, { bufferBytes: BUFFER_BYTES });
 
 /** Writes in chunks of random sizes from one receive buffer that is reused as soon as a write is done. */
 async function writeAll(file: StagingFile, bytes: Buffer, chunkBytesMax: number): Promise<void> {

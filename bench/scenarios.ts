@@ -170,11 +170,17 @@ async function distance(options: BenchOptions, report: Report): Promise<void> {
   await using bench = await ServerBench.start(options, report);
   await using proxy = await DelayingProxy.start(bench.endpoint, DISTANCE_MS);
   const far = { endpoint: proxy.endpoint, connections: 1 };
-  for (const [label, sizeBytes, totalBytes, writers] of [
-    ["128 KiB", 128 * KIB, 64 * MIB, 32],
-    ["16 MiB", 16 * MIB, 64 * MIB, 1],
+  for (const [label, sizeBytes, writers] of [
+    ["128 KiB", 128 * KIB, 32],
+    ["128 KiB", 128 * KIB, 100],
+    ["16 MiB", 16 * MIB, 1],
+    ["16 MiB", 16 * MIB, 4],
   ] as const) {
-    await using load = await bench.load([{ sizeBytes, weight: 1 }], totalBytes, { ...far, writers });
+    const classes = [{ sizeBytes, weight: 1 }];
+    await using warmUp = await bench.load(classes, 128 * MIB, { writers });
+    await bench.run(warmUp, "upload");
+    await bench.run(warmUp, "readBack");
+    await using load = await bench.load(classes, 256 * MIB, { ...far, writers });
     await bench.measure(`Write ${label} x${writers}, 20 ms`, load, "upload");
     await bench.measure(`Read ${label} x${writers}, 20 ms`, load, "readBack");
   }

@@ -18,7 +18,7 @@ const REPLAY_CONNECTIONS = 16;
 // What is done before a measurement of what one call costs: a cache runs for weeks, and its code is compiled then. V8
 // goes on compiling for some 10,000 uploads.
 const WARM_UP_BYTES = 1024 * MIB;
-const WARM_UP_PASSES = 8;
+const WARM_UP_PASSES = 32;
 
 /** One run of a scenario, each on a fresh server. */
 export type Scenario = (options: BenchOptions, report: Report) => Promise<void>;
@@ -70,7 +70,7 @@ async function actions(options: BenchOptions, report: Report): Promise<void> {
     ["GetActionResult, miss", "actionMiss"],
   ] as const) {
     await load.run(operation, { passes: WARM_UP_PASSES });
-    await bench.measure(name, load, operation, { passes: 8 });
+    await bench.measure(name, load, operation, { passes: WARM_UP_PASSES });
   }
   await bench.stop();
 }

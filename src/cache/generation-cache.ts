@@ -5,6 +5,8 @@ export interface GenerationCacheOptions<Value> {
   readonly carry?: (value: Value) => Value;
   /** A new generation begins. */
   readonly onGeneration?: () => void;
+  /** Nothing is found under its key any more, or something else. */
+  readonly onForgotten?: (value: Value) => void;
 }
 
 interface Held<Value> {
@@ -26,15 +28,18 @@ export class GenerationCache<Key, Value> {
   readonly #costMax: number;
   readonly #carry: (value: Value) => Value;
   readonly #onGeneration: () => void;
+  readonly #onForgotten: ((value: Value) => void) | undefined;
   #young = new Map<Key, Held<Value>>();
   #old = new Map<Key, Held<Value>>();
   #youngCost = 0;
   #oldCost = 0;
 
-  constructor({ costMax, carry = (value) => value, onGeneration = () => {} }: GenerationCacheOptions<Value>) {
+  constructor(options: GenerationCacheOptions<Value>) {
+    const { costMax, carry = (value) => value, onGeneration = () => {}, onForgotten } = options;
     this.#costMax = costMax;
     this.#carry = carry;
     this.#onGeneration = onGeneration;
+    this.#onForgotten = onForgotten;
   }
 
   /** What is held now. */
@@ -47,9 +52,10 @@ export class GenerationCache<Key, Value> {
     if (young !== undefined) return young.value;
     const old = this.#old.get(key);
     if (old === undefined) return undefined;
+    // First, so that it is not forgotten for its own sake.
+    this.#old.delete(key);
+    this.#oldCost -= old.cost;
     this.#begin(old.cost);
-    // It may have been the one that was forgotten for its own sake: then it is new.
-    if (this.#old.delete(key)) this.#oldCost -= old.cost;
     const value = this.#carry(old.value);
     this.#add(key, value, old.cost);
     return value;
@@ -69,6 +75,9 @@ export class GenerationCache<Key, Value> {
     if (young !== undefined && this.#young.delete(key)) this.#youngCost -= young.cost;
     const old = this.#old.get(key);
     if (old !== undefined && this.#old.delete(key)) this.#oldCost -= old.cost;
+    // It is in one of them at the most.
+    const forgotten = young ?? old;
+    if (forgotten !== undefined) this.#onForgotten?.(forgotten.value);
   }
 
   /** Forgets what `isGone` says; looks at everything. */
@@ -88,10 +97,12 @@ export class GenerationCache<Key, Value> {
   /** Makes room in the young generation. */
   #begin(cost: number): void {
     if (this.#youngCost + cost <= this.#costMax / 2) return;
+    const forgotten = this.#old;
     this.#old = this.#young;
     this.#oldCost = this.#youngCost;
     this.#young = new Map();
     this.#youngCost = 0;
     this.#onGeneration();
+    if (this.#onForgotten !== undefined) for (const { value } of forgotten.values()) this.#onForgotten(value);
   }
 }

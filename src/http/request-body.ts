@@ -3,6 +3,7 @@ import { CacheError } from "../cache/cache-error.ts";
 import type { Encoding } from "../cache/encoding.ts";
 import type { StagedEntry, StageOptions } from "../cache/entry-store.ts";
 import type { MemoryBudget } from "../cache/memory-budget.ts";
+import { freeMemory } from "../free-memory.ts";
 import { type Timers, systemTimers } from "../timers.ts";
 import type { HttpExchange } from "./http-router.ts";
 
@@ -56,8 +57,8 @@ export class RequestBodies {
     try {
       await this.read(exchange, (chunk) => {
         const writing = staged.write(chunk);
-        if (writing !== undefined) return writing.then(() => free(chunk));
-        free(chunk);
+        if (writing !== undefined) return writing.then(() => freeMemory(chunk));
+        freeMemory(chunk);
       });
       const { bytesStaged } = staged;
       await staged.commit();
@@ -154,14 +155,6 @@ export class RequestBodies {
     else request.on("data", onData).once("end", onEnd).once("close", onClose);
     return promise;
   }
-}
-
-/**
- * Gives back the memory of a chunk, which Node has made for it alone, at once: the next chunk takes it while it is warm,
- * and it does not wait for the garbage collector.
- */
-function free({ buffer, byteLength }: Buffer): void {
-  if (buffer.byteLength === byteLength) (buffer as ArrayBuffer).transfer(0);
 }
 
 /**

@@ -1,15 +1,12 @@
 import { GenerationCache } from "../cache/generation-cache.ts";
+import { HotRecord } from "./hot-record.ts";
 import type { FoundEntry } from "./index/index-reader.ts";
+import { type LentChunk, ownPiece } from "./segment/chunk-buffers.ts";
 
 /** Where a record was read. */
 interface Place {
   readonly segmentId: number;
   readonly offset: number;
-}
-
-/** A record whose payload is in memory. */
-interface HotRecord extends Place {
-  readonly payload: Buffer;
 }
 
 /** Smaller payloads are copied together: memory of its own costs a small one more than its bytes. */
@@ -57,7 +54,8 @@ export class HotRecords {
     this.#seen = new GenerationCache({ costMax });
     this.#records = new GenerationCache({
       costMax,
-      carry: (record) => ({ ...record, payload: this.#kept(record.payload) }),
+      carry: (record) => (record.isShared ? this.#recordOf(record, record.payload) : record),
+      onForgotten: (record) => record.forget(),
       onGeneration: () => {
         this.#slab = Buffer.alloc(0);
         this.#slabUsed = 0;
@@ -71,10 +69,10 @@ export class HotRecords {
   }
 
   /** The payload of the record that the index has just been found to point to. It must not be changed. */
-  get(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry): Buffer | undefined {
+  get(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry): LentChunk | undefined {
     const record = this.#records.get(recordKey(shardIndex, entryNumber));
     return record !== undefined && record.offset === offset && record.segmentId === segmentId
-      ? record.payload
+      ? record.lend()
       : undefined;
   }
 
@@ -89,11 +87,16 @@ export class HotRecords {
     return false;
   }
 
-  /** @param payload whole and checked; larger ones than {@link payloadBytesMax} are not taken. */
-  add(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry, payload: Buffer): void {
-    if (payload.length > this.payloadBytesMax) return;
-    const record = { segmentId, offset, payload: this.#kept(payload) };
-    this.#records.set(recordKey(shardIndex, entryNumber), record, payload.length + OVERHEAD_BYTES);
+  /**
+   * @param payload whole and checked; larger ones than {@link payloadBytesMax} are not taken.
+   * @returns the payload, as {@link get} would give it. It may be freed with that: nobody else may look at it.
+   */
+  add(shardIndex: number, found: FoundEntry, payload: Buffer): LentChunk {
+    if (payload.length > this.payloadBytesMax) return ownPiece(payload);
+    const record = this.#recordOf(found, payload);
+    const lent = record.lend();
+    this.#records.set(recordKey(shardIndex, found.entryNumber), record, payload.length + OVERHEAD_BYTES);
+    return lent;
   }
 
   /** Lets go of a record that was taken out of the index. */
@@ -106,9 +109,15 @@ export class HotRecords {
     this.#records.deleteWhere((record) => record.segmentId === segmentId);
   }
 
-  /** Small ones are copied: a view would keep alive whatever its memory was shared with. */
-  #kept(payload: Buffer): Buffer {
-    if (payload.length >= OWN_MEMORY_BYTES_MIN) return payload;
+  /** What has no memory of its own is copied: a view would keep alive whatever its memory was shared with. */
+  #recordOf({ segmentId, offset }: Place, payload: Buffer): HotRecord {
+    const isShared = payload.length < OWN_MEMORY_BYTES_MIN;
+    if (isShared) return new HotRecord(segmentId, offset, this.#copied(payload), isShared);
+    const isOwn = payload.buffer.byteLength === payload.length;
+    return new HotRecord(segmentId, offset, isOwn ? payload : copyOf(payload), isShared);
+  }
+
+  #copied(payload: Buffer): Buffer {
     if (this.#slabUsed + payload.length > this.#slab.length) {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
       this.#slabUsed = 0;
@@ -118,6 +127,17 @@ export class HotRecords {
     this.#slabUsed += payload.length;
     return kept;
   }
+}
+
+/** @returns memory to read a payload into that is to be added. */
+export function memoryForPayload(bytes: number): Buffer {
+  return bytes < OWN_MEMORY_BYTES_MIN ? Buffer.allocUnsafe(bytes) : Buffer.allocUnsafeSlow(bytes);
+}
+
+function copyOf(payload: Buffer): Buffer {
+  const copy = memoryForPayload(payload.length);
+  payload.copy(copy);
+  return copy;
 }
 
 function recordKey(shardIndex: number, entryNumber: number): number {

@@ -18,9 +18,9 @@ import type { EngineLogger, EngineSizes } from "./engine-options.ts";
 import { type FileSystem, isPassing } from "./file-system.ts";
 import { shardOfKey } from "./index/index-layout.ts";
 import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
-import type { HotRecords } from "./hot-records.ts";
+import { type HotRecords, memoryForPayload } from "./hot-records.ts";
 import { leaseSeconds } from "./lease-clock.ts";
-import { ChunkBuffers } from "./segment/chunk-buffers.ts";
+import { ChunkBuffers, type LentChunk, ownPiece } from "./segment/chunk-buffers.ts";
 import { MemoryContent } from "./segment/memory-content.ts";
 import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
@@ -101,22 +101,22 @@ export abstract class ShardedEntryStore implements EntryStore {
   ): Promise<EntryContent | undefined> | EntryContent | undefined {
     const found = this.lookUp(key);
     if (found === undefined) return undefined;
+    const length = rangeLength(found.sizeBytes, range);
     const payload = this.parts.hotRecords.get(this.shardIndexOf(key), found) ?? this.readPromptly(key, found);
     if (payload === undefined) return this.tryOpen(key, found, range, accept) ?? this.open(key, range, accept);
-    const length = rangeLength(found.sizeBytes, range);
     this.touch(key, found);
     return contentInMemory(found, payload, { offset: range.offset, limit: length }, accept);
   }
 
   /** A value that is to be kept in memory, is known to be good, and expected in the page cache. */
-  private readPromptly(key: EntryKey, found: FoundEntry): Buffer | undefined {
+  private readPromptly(key: EntryKey, found: FoundEntry): LentChunk | undefined {
     const { promptReads, readers, hotRecords } = this.parts;
     const { storedBytes, segmentId, offset } = found;
     const isReadable = found.verified && promptReads.arePrompt;
     if (!isReadable || !hotRecords.admits(this.shardIndexOf(key), found)) return undefined;
     const pinned = readers.pinOpen(segmentId);
     if (pinned === undefined) return undefined;
-    const payload = Buffer.allocUnsafe(storedBytes);
+    const payload = memoryForPayload(storedBytes);
     try {
       // What is wrong with it, if anything, is found out by the long way.
       if (promptReads.read(pinned.fd, payload, offset + RECORD_HEADER_BYTES) < storedBytes) return undefined;
@@ -125,8 +125,7 @@ export abstract class ShardedEntryStore implements EntryStore {
     } finally {
       pinned.unpin();
     }
-    hotRecords.add(this.shardIndexOf(key), found, payload);
-    return payload;
+    return hotRecords.add(this.shardIndexOf(key), found, payload);
   }
 
   /** A larger value that is known to be good, in a segment that is open. */
@@ -182,15 +181,14 @@ export abstract class ShardedEntryStore implements EntryStore {
   }
 
   /** Reads a small value at once, and keeps it. @returns undefined where it turns out to be damaged. */
-  private async warmUp(key: EntryKey, found: FoundEntry, content: RecordContent): Promise<Buffer | undefined> {
+  private async warmUp(key: EntryKey, found: FoundEntry, content: RecordContent): Promise<LentChunk | undefined> {
     let payload: Buffer;
     try {
       payload = await content.bytes();
     } catch {
       return undefined;
     }
-    this.parts.hotRecords.add(this.shardIndexOf(key), found, payload);
-    return payload;
+    return this.parts.hotRecords.add(this.shardIndexOf(key), found, payload);
   }
 
   stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> | StagedEntry {
@@ -338,7 +336,7 @@ export abstract class ShardedEntryStore implements EntryStore {
 /** A value whose stored bytes are in memory, as the reader can take it. */
 function contentInMemory(
   { sizeBytes, encoding }: FoundEntry,
-  payload: Buffer,
+  payload: LentChunk,
   range: Required<ByteRange>,
   accept: Encoding,
 ): EntryContent {
@@ -350,9 +348,12 @@ function contentInMemory(
     return contentFor(stored, range, accept);
   }
   try {
-    return new MemoryContent(sizeBytes, partOf(decodeZstd([payload], sizeBytes), range.offset, range.limit));
+    const decoded = decodeZstd([payload.bytes], sizeBytes);
+    return new MemoryContent(sizeBytes, partOf(ownPiece(decoded), range.offset, range.limit));
   } catch (error) {
     throw undecodable(error);
+  } finally {
+    stored.close();
   }
 }
 
@@ -364,8 +365,9 @@ function isGivenAsStored({ encoding, sizeBytes }: EntryContent, range: Required<
   return encoding === accept && range.limit === sizeBytes;
 }
 
-function partOf(payload: Buffer, offset: number, length: number): Buffer {
-  return length === payload.length ? payload : payload.subarray(offset, offset + length);
+function partOf(payload: LentChunk, offset: number, length: number): LentChunk {
+  const { bytes, giveBack } = payload;
+  return length === bytes.length ? payload : { bytes: bytes.subarray(offset, offset + length), giveBack };
 }
 
 /** Bytes that a range gives of a value. @throws {CacheError} out_of_range */

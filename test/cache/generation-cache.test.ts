@@ -42,6 +42,20 @@ describe("GenerationCache", () => {
     expect([cache.get("a"), cache.get("a"), cache.get("c")]).toEqual(["a'", "a'", "c"]);
   });
 
+  test("says what it has forgotten: replaced, deleted, or not used for long; not what was carried over", () => {
+    const forgotten: string[] = [];
+    const onForgotten = (value: string): void => void forgotten.push(value);
+    const cache = new GenerationCache<string, string>({ costMax: 4, onForgotten });
+    cache.set("a", "replaced", 1);
+    cache.set("a", "deleted", 1);
+    cache.delete("a");
+    cache.set("b", "used", 1);
+    cache.set("c", "unused", 1);
+    cache.set("d", "d", 2);
+    expect(cache.get("b")).toBe("used");
+    expect(forgotten).toEqual(["replaced", "deleted", "unused"]);
+  });
+
   test("whatever is done to it, it never holds more than its bound and never gives a wrong value", () => {
     const key = fc.integer({ min: 0, max: 12 });
     const command = fc.oneof(
@@ -51,7 +65,9 @@ describe("GenerationCache", () => {
     );
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 60 }), fc.array(command, { maxLength: 80 }), (costMax, commands) => {
-        const cache = new GenerationCache<number, { key: number; version: number }>({ costMax });
+        const gone = new Set<number>();
+        const onForgotten = ({ version }: { version: number }): void => void gone.add(version);
+        const cache = new GenerationCache<number, { key: number; version: number }>({ costMax, onForgotten });
         const latest = new Map<number, number>();
         for (const [version, step] of commands.entries()) {
           const value = { key: step.key, version };
@@ -67,7 +83,9 @@ describe("GenerationCache", () => {
             latest.delete(step.key);
           }
           const last = latest.has(step.key) ? [{ key: step.key, version: latest.get(step.key) }] : [];
-          expect([...last, undefined]).toContainEqual(cache.get(step.key));
+          const held = cache.get(step.key);
+          expect([...last, undefined]).toContainEqual(held);
+          if (held !== undefined && gone.has(held.version)) throw new Error("what it gives is not forgotten");
           expect(cache.cost).toBeGreaterThanOrEqual(0);
           expect(cache.cost).toBeLessThanOrEqual(costMax);
         }

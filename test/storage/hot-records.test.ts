@@ -17,7 +17,7 @@ describe("HotRecords", () => {
     const records = new HotRecords(MIB);
     const payload = Buffer.from("payload");
     records.add(0, foundAt(7, 3, 128), payload);
-    expect(records.get(0, foundAt(7, 3, 128))).toEqual(payload);
+    expect(records.get(0, foundAt(7, 3, 128))?.bytes).toEqual(payload);
     expect(records.get(0, foundAt(7, 3, 136))).toBeUndefined();
     expect(records.get(0, foundAt(7, 4, 128))).toBeUndefined();
     expect(records.get(0, foundAt(8, 3, 128))).toBeUndefined();
@@ -29,7 +29,48 @@ describe("HotRecords", () => {
     const read = Buffer.from("payload");
     records.add(0, foundAt(1), read);
     read.fill(0);
-    expect(records.get(0, foundAt(1))?.toString()).toBe("payload");
+    expect(records.get(0, foundAt(1))?.bytes.toString()).toBe("payload");
+  });
+
+  test("frees what it lets go of, once whoever looks at it has given it back", () => {
+    const records = new HotRecords(MIB);
+    const [payload, looker] = [Buffer.allocUnsafeSlow(8192), Buffer.allocUnsafeSlow(8192)];
+    records.add(0, foundAt(1), payload).giveBack();
+    const first = records.add(0, foundAt(2), looker);
+    const second = records.get(0, foundAt(2));
+    records.drop(0, 1);
+    records.drop(0, 2);
+    first.giveBack();
+    first.giveBack();
+    expect([payload.buffer.byteLength, looker.buffer.byteLength]).toEqual([0, 8192]);
+    second?.giveBack();
+    expect(looker.buffer.byteLength).toBe(0);
+  });
+
+  test("frees what others have driven out, and nothing that is still kept or that was never given back", () => {
+    const records = new HotRecords(MIB);
+    const payloads = Array.from({ length: 400 }, () => Buffer.allocUnsafeSlow(8192));
+    for (const [n, payload] of payloads.entries()) {
+      const lent = records.add(0, foundAt(n), payload);
+      if (n > 0) lent.giveBack();
+      records.get(0, foundAt(1))?.giveBack();
+    }
+    const keptBytes = payloads.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+    expect(keptBytes - 8192).toBeLessThanOrEqual(MIB);
+    expect([payloads[0]?.length, payloads[1]?.length, payloads[2]?.length]).toEqual([8192, 8192, 0]);
+    for (const [n, payload] of payloads.entries()) {
+      if (n > 0) expect(payload.length).toBe(records.get(0, foundAt(n)) === undefined ? 0 : 8192);
+    }
+  });
+
+  test("keeps a copy of a payload that shares its memory", () => {
+    const records = new HotRecords(MIB);
+    const memory = Buffer.allocUnsafeSlow(64 * 1024);
+    records.add(0, foundAt(1), memory.subarray(0, 8192).fill(1));
+    memory.fill(0);
+    const kept = records.get(0, foundAt(1))?.bytes;
+    expect(kept).toEqual(Buffer.alloc(8192, 1));
+    expect(kept?.buffer.byteLength).toBe(8192);
   });
 
   test("lets go of a record and of a segment", () => {
@@ -37,7 +78,7 @@ describe("HotRecords", () => {
     for (const entryNumber of [1, 2, 3]) records.add(0, foundAt(entryNumber, entryNumber), Buffer.from("x"));
     records.drop(0, 1);
     records.retire(2);
-    expect([1, 2, 3].map((n) => records.get(0, foundAt(n, n))?.toString())).toEqual([undefined, undefined, "x"]);
+    expect([1, 2, 3].map((n) => records.get(0, foundAt(n, n))?.bytes.toString())).toEqual([undefined, undefined, "x"]);
   });
 
   test("admits a small record at once, a larger one at its second read from one place, and the largest never", () => {
@@ -79,14 +120,14 @@ describe("HotRecords", () => {
       const payload = Buffer.alloc(random.int(0, random.int(0, 9) === 0 ? records.payloadBytesMax : 3000), n);
       records.add(0, foundAt(n), payload);
       current.set(n, payload);
-      expect(records.get(0, foundAt(n))?.equals(payload)).toBe(true);
+      expect(records.get(0, foundAt(n))?.bytes.equals(payload)).toBe(true);
       // Now and then an older one is used again, which carries it over.
       records.get(0, foundAt(random.int(Math.max(0, n - 300), n)));
       expect(records.bytes).toBeLessThanOrEqual(budgetBytes);
     }
     const memories = new Set<ArrayBufferLike>();
     for (const [n, payload] of current) {
-      const held = records.get(0, foundAt(n));
+      const held = records.get(0, foundAt(n))?.bytes;
       if (held === undefined) continue;
       expect(held.equals(payload)).toBe(true);
       memories.add(held.buffer);

@@ -1,22 +1,26 @@
 import type { Encoding } from "../../cache/encoding.ts";
 import type { EntryContent, LentPieces } from "../../cache/entry-store.ts";
-import { type LentChunk, ownPiece } from "./chunk-buffers.ts";
+import type { LentChunk } from "./chunk-buffers.ts";
 
-/** A value, or the part of it that was asked for, that is in memory: nothing is open, so that closing does nothing. */
+/**
+ * A value, or the part of it that was asked for, that is in memory. Its memory is given back by who takes the piece, or by
+ * closing where nobody does; of what was had in another way nobody knows for how long it is looked at.
+ */
 export class MemoryContent implements EntryContent, LentPieces {
   readonly sizeBytes: number;
   readonly encoding: Encoding;
-  readonly #range: Buffer;
+  readonly #range: LentChunk;
   #isTaken = false;
 
-  constructor(sizeBytes: number, range: Buffer, encoding: Encoding = "identity") {
+  constructor(sizeBytes: number, range: LentChunk, encoding: Encoding = "identity") {
     this.sizeBytes = sizeBytes;
     this.encoding = encoding;
     this.#range = range;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    if (this.#range.length > 0) yield this.#range;
+    const bytes = this.bytes();
+    if (bytes.length > 0) yield bytes;
   }
 
   lend(): this {
@@ -24,9 +28,9 @@ export class MemoryContent implements EntryContent, LentPieces {
   }
 
   take(): LentChunk | undefined {
-    if (this.#isTaken || this.#range.length === 0) return undefined;
+    if (this.#isTaken || this.#range.bytes.length === 0) return undefined;
     this.#isTaken = true;
-    return ownPiece(this.#range);
+    return this.#range;
   }
 
   more(): false {
@@ -34,8 +38,12 @@ export class MemoryContent implements EntryContent, LentPieces {
   }
 
   bytes(): Uint8Array {
-    return this.#range;
+    this.#isTaken = true;
+    return this.#range.bytes;
   }
 
-  close(): void {}
+  close(): void {
+    if (!this.#isTaken) this.#range.giveBack();
+    this.#isTaken = true;
+  }
 }

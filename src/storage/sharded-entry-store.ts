@@ -21,6 +21,7 @@ import type { FoundEntry, IndexReader } from "./index/index-reader.ts";
 import { type HotRecords, memoryForPayload } from "./hot-records.ts";
 import { leaseSeconds } from "./lease-clock.ts";
 import { ChunkBuffers, type LentChunk, ownPiece } from "./segment/chunk-buffers.ts";
+import { ChunkReads } from "./segment/chunk-reads.ts";
 import { MemoryContent } from "./segment/memory-content.ts";
 import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
@@ -66,6 +67,7 @@ const LOOKUP_ATTEMPTS = 4;
 export abstract class ShardedEntryStore implements EntryStore {
   protected readonly parts: StoreParts;
   private readonly chunkBuffers = new ChunkBuffers();
+  private readonly chunkReads = new ChunkReads();
   protected closed = false;
 
   protected constructor(parts: StoreParts) {
@@ -273,6 +275,7 @@ export abstract class ShardedEntryStore implements EntryStore {
       fileSystem: this.parts.fileSystem,
       promptReads: this.parts.promptReads,
       chunkBuffers: this.chunkBuffers,
+      chunkReads: this.chunkReads,
       pinned,
       location: found,
       offset,

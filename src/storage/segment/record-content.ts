@@ -4,6 +4,7 @@ import type { EntryContent, LentPieces } from "../../cache/entry-store.ts";
 import { type FileSystem, readFullyAsync } from "../file-system.ts";
 import type { EntryLocation } from "../index/index-layout.ts";
 import { type ChunkBuffers, type LentChunk, ownPiece } from "./chunk-buffers.ts";
+import type { ChunkReads } from "./chunk-reads.ts";
 import type { PromptReads } from "./prompt-reads.ts";
 import {
   CHUNK_BYTES,
@@ -19,6 +20,7 @@ export interface RecordContentOptions {
   readonly fileSystem: FileSystem;
   readonly promptReads: PromptReads;
   readonly chunkBuffers: ChunkBuffers;
+  readonly chunkReads: ChunkReads;
   readonly pinned: PinnedSegment;
   readonly location: EntryLocation;
   /** Where in the payload to begin, and how many bytes to give. */
@@ -34,17 +36,24 @@ export interface RecordContentOptions {
 
 /**
  * A record's payload, read chunk by chunk from its segment. Until the record is known to be good, each chunk is
- * checked before any of its bytes is given out (I6); then chunks are also read in parts, where less is asked for.
+ * checked before any of its bytes is given out (I6). What is known to be good is also read in parts, where less is asked
+ * for, and so is a chunk once it was checked: its reader holds no more than it has asked for.
  */
 export class RecordContent implements EntryContent, LentPieces {
   private readonly options: RecordContentOptions;
   private trailer: Buffer | undefined;
   private chunksHeld = 0;
+  /** Where the chunk begins that was seen to hold last. */
+  private heldChunkStart = -1;
   /** Where in the payload the next piece begins. */
   private at: number;
   private readonly end: number;
   /** The part with that byte, where it was read already. */
   private ahead: LentChunk | undefined;
+  /** It is, or will be, read before it is asked for. */
+  private isAhead = false;
+  /** Where the part begins that was read last. */
+  private partStart = 0;
   /** Of a part, as it was last asked for. */
   private partBytesMax = CHUNK_BYTES;
   /** Until then it is being read. */
@@ -125,6 +134,7 @@ export class RecordContent implements EntryContent, LentPieces {
 
   close(): void {
     this.closed = true;
+    this.endAhead();
     // A read in flight keeps its descriptor: the number might be another file's by the time the read runs.
     if (!this.reading) this.options.pinned.unpin();
   }
@@ -134,15 +144,39 @@ export class RecordContent implements EntryContent, LentPieces {
     const part = this.ahead ?? this.tryRead();
     if (part === undefined) return undefined;
     this.ahead = undefined;
-    const { bytes, giveBack } = part;
+    this.endAhead();
     const start = this.partStart;
-    const to = Math.min(bytes.length, this.end - start);
     const from = this.at - start;
-    this.at = start + to;
+    const to = Math.min(part.bytes.length, this.end - start);
+    const piece = this.pieceOf(part, from, to);
+    this.at += piece.bytes.length;
     if (this.at === this.end) this.close();
+    else if (!this.isPrompt && this.partBytesMax >= CHUNK_BYTES) this.readAhead();
+    return piece;
+  }
+
+  private pieceOf(part: LentChunk, from: number, to: number): LentChunk {
+    const { bytes, giveBack } = part;
+    if (to - from <= this.partBytesMax) {
+      return from === 0 && to === bytes.length ? part : { bytes: bytes.subarray(from, to), giveBack };
+    }
+    // It had to be read whole. The rest of it is read again, from the page cache.
+    const piece = this.memoryFor(this.partBytesMax);
+    bytes.copy(piece.bytes, 0, from);
+    giveBack();
+    return piece;
+  }
+
+  private readAhead(): void {
+    if (!this.options.chunkReads.tryAhead()) return;
+    this.isAhead = true;
     // What becomes of it is told when it is asked for, and nobody may ask any more.
-    else if (!this.isPrompt && this.partBytesMax >= CHUNK_BYTES) this.fetch().catch(() => {});
-    return from === 0 && to === bytes.length ? part : { bytes: bytes.subarray(from, to), giveBack };
+    this.fetch().catch(() => {});
+  }
+
+  private endAhead(): void {
+    if (this.isAhead) this.options.chunkReads.endAhead();
+    this.isAhead = false;
   }
 
   /** Reads the next part where that can be done at once. */
@@ -164,12 +198,17 @@ export class RecordContent implements EntryContent, LentPieces {
   }
 
   private async readPart(): Promise<LentChunk> {
-    const { fileSystem, pinned } = this.options;
-    const part = this.memoryOfPart();
+    const { fileSystem, pinned, chunkReads } = this.options;
     this.reading = true;
+    const waiting = chunkReads.enter();
+    if (waiting !== undefined) await waiting;
+    // For somebody who has gone meanwhile nothing is read.
+    const part = this.closed ? ownPiece(NO_BYTES) : this.memoryOfPart();
     const read = await readFullyAsync(fileSystem, pinned.fd, part.bytes, this.position).catch(() => -1);
+    chunkReads.leave();
     this.reading = false;
     if (this.closed) {
+      part.giveBack();
       pinned.unpin();
       throw closedMeanwhile();
     }
@@ -180,17 +219,21 @@ export class RecordContent implements EntryContent, LentPieces {
     return this.at - (this.at % CHUNK_BYTES);
   }
 
-  /** What has to be checked is read from the beginning of its chunk. */
-  private get partStart(): number {
-    return this.options.verified ? this.at : this.chunkStart;
+  private get isHeld(): boolean {
+    return this.options.verified || this.chunkStart === this.heldChunkStart;
   }
 
+  /** What has to be checked is read from the beginning of its chunk to the end. */
   private memoryOfPart(): LentChunk {
-    const { chunkBuffers, location, verified } = this.options;
-    const chunkEnd = Math.min(this.chunkStart + CHUNK_BYTES, location.storedBytes);
-    const end = verified ? Math.min(this.at + this.partBytesMax, chunkEnd, this.end) : chunkEnd;
-    const bytes = end - this.partStart;
-    return this.isLending ? chunkBuffers.take(bytes) : ownPiece(Buffer.allocUnsafe(bytes));
+    const { isHeld, chunkStart } = this;
+    const chunkEnd = Math.min(chunkStart + CHUNK_BYTES, this.options.location.storedBytes);
+    const end = isHeld ? Math.min(this.at + this.partBytesMax, chunkEnd, this.end) : chunkEnd;
+    this.partStart = isHeld ? this.at : chunkStart;
+    return this.memoryFor(end - this.partStart);
+  }
+
+  private memoryFor(bytes: number): LentChunk {
+    return this.isLending ? this.options.chunkBuffers.take(bytes) : ownPiece(Buffer.allocUnsafe(bytes));
   }
 
   private get position(): number {
@@ -199,19 +242,20 @@ export class RecordContent implements EntryContent, LentPieces {
 
   /** @param readBytes that were read of it; -1 where reading failed. @returns the part. */
   private checked(part: LentChunk, readBytes: number): LentChunk {
-    const { location, verified, onVerified } = this.options;
+    const { location, onVerified } = this.options;
     if (readBytes < part.bytes.length) throw this.corrupt();
-    if (verified) return part;
+    if (this.isHeld) return part;
     const chunkIndex = this.chunkStart / CHUNK_BYTES;
     if (this.trailer === undefined || !chunkHolds(part.bytes, this.trailer, chunkIndex)) throw this.corrupt();
+    this.heldChunkStart = this.chunkStart;
     this.chunksHeld += 1;
     if (this.chunksHeld === chunkCount(location.storedBytes)) onVerified();
     return part;
   }
 
-  /** What was written or checked since the start is expected in the page cache. */
+  /** What was written or checked since the start is expected in the page cache, and so is what was read just now. */
   private get isPrompt(): boolean {
-    return this.options.verified && this.options.promptReads.arePrompt;
+    return this.isHeld && this.options.promptReads.arePrompt;
   }
 
   /** @returns -1 where it fails. */
@@ -229,6 +273,8 @@ export class RecordContent implements EntryContent, LentPieces {
     return new CacheError("not_found", "the blob is damaged on disk and was taken out of the cache");
   }
 }
+
+const NO_BYTES = Buffer.alloc(0);
 
 function closedMeanwhile(): CacheError {
   return new CacheError("cancelled", "the content was closed while it was read");

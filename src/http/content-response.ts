@@ -60,7 +60,7 @@ export function contentHead(
 }
 
 async function writeIterated(exchange: HttpExchange, content: EntryContent): Promise<void> {
-  for await (const bytes of content) await write(exchange, bytes, () => {});
+  for await (const bytes of content) await writeInTurn(exchange, bytes, () => {});
 }
 
 /** @param first of them, taken already. */
@@ -69,10 +69,18 @@ async function writePieces(exchange: HttpExchange, pieces: LentPieces, first: Le
   let piece = first;
   do {
     for (piece ??= next(); piece !== undefined; piece = next()) {
-      const waiting = write(exchange, piece.bytes, piece.giveBack);
-      if (waiting !== undefined) await waiting;
+      await writeInTurn(exchange, piece.bytes, piece.giveBack);
     }
   } while (await pieces.more());
+}
+
+/** Resolves once there may be a next piece. @throws where the client has gone. */
+async function writeInTurn(exchange: HttpExchange, bytes: Uint8Array, giveBack: () => void): Promise<void> {
+  const taking = write(exchange, bytes, giveBack);
+  if (taking !== undefined) await taking;
+  // The system takes megabytes for a client at once, and so, one after the other, for all of those that come together.
+  const turn = exchange.output.turns.spend(bytes.length);
+  if (turn !== undefined) await turn;
 }
 
 function pieceBytes({ output }: HttpExchange): number {

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { CacheError, shedReasonOf } from "../cache/cache-error.ts";
 import { OutputBudget } from "../http2/output-budget.ts";
+import { SendTurns } from "../http2/send-turns.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import { RequestTally } from "../observability/request-tally.ts";
@@ -52,6 +53,8 @@ export interface HttpServerOptions extends RouteGuards {
   readonly limits?: Partial<HttpServerLimits>;
   /** Bounds what waits for all clients together. Default: two pieces of each value. */
   readonly outputBudget?: OutputBudget;
+  /** Where others send in this thread, too. */
+  readonly turns?: SendTurns;
 }
 
 /** HTTP/1.1 on connections that somebody else accepted. */
@@ -70,7 +73,7 @@ export class HttpServer {
 
   constructor(options: HttpServerOptions) {
     const { protocols, reportFault, observe, metrics, limits, ...others } = options;
-    const { outputBudget = new OutputBudget(Number.POSITIVE_INFINITY), ...guards } = others;
+    const { outputBudget = new OutputBudget(Number.POSITIVE_INFINITY), turns = new SendTurns(), ...guards } = others;
     this.#router = new HttpRouter(guards);
     this.#reportFault = reportFault;
     this.#observe = observe;
@@ -80,7 +83,7 @@ export class HttpServer {
     const effective = { ...DEFAULT_LIMITS, ...limits };
     const { headersTimeoutMs, keepAliveTimeoutMs, idleTimeoutMs, headerBytesMax } = effective;
     this.#refusedBodyMsMax = effective.refusedBodyMsMax;
-    this.#output = { budget: outputBudget, stallMsMax: effective.sendStallTimeoutMs };
+    this.#output = { budget: outputBudget, turns, stallMsMax: effective.sendStallTimeoutMs };
     this.#server = createServer(
       {
         headersTimeout: headersTimeoutMs,

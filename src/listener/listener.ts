@@ -40,6 +40,7 @@ import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
 import { type CallAdmission, TRANSPORT_DEFAULTS } from "../grpc/transport/transport-options.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
 import { OutputBudget } from "../http2/output-budget.ts";
+import { SendTurns } from "../http2/send-turns.ts";
 import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { BazelProtocol, bazelRoutes } from "../http/protocols/bazel.ts";
@@ -114,6 +115,7 @@ export class Listener {
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
   readonly #output: OutputBudget;
+  readonly #turns = new SendTurns();
   readonly #scanner = new ScannerPool();
   #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;
@@ -156,6 +158,7 @@ export class Listener {
       rates: this.rates,
       observe: options.observe,
       outputBudget: this.#output,
+      turns: this.#turns,
       limits: { sendStallTimeoutMs: config.downloadIdleTimeoutMs },
     });
     this.#connections = new ConnectionListener({
@@ -234,6 +237,7 @@ export class Listener {
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
       sendStallTimeoutMs: downloadIdleTimeoutMs,
       outputBudget: this.#output,
+      turns: this.#turns,
     });
     this.#http.serve(this.#protocols(store, caches));
     return caches.of("").blobs;

@@ -11,6 +11,7 @@ import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
 import { statusRoutes } from "../../src/http/status-routes.ts";
 import { OPEN } from "../../src/http/route-access.ts";
 import { OutputBudget } from "../../src/http2/output-budget.ts";
+import { SendTurns } from "../../src/http2/send-turns.ts";
 import { Metrics } from "../../src/observability/metrics.ts";
 import type { ObservedRequest } from "../../src/observability/request-observer.ts";
 import { Readiness } from "../../src/readiness.ts";
@@ -25,6 +26,7 @@ describe("HttpServer", () => {
   let server: HttpServer;
   let origin = "";
   let outputBudget: OutputBudget;
+  let turns: SendTurns;
 
   async function listen(routes: HttpRoutes = () => {}, limits: Partial<HttpServerLimits> = {}): Promise<string> {
     readiness = new Readiness();
@@ -35,8 +37,10 @@ describe("HttpServer", () => {
       statusRole: "reader",
     });
     outputBudget = new OutputBudget(8 * 1024 * 1024);
+    turns = new SendTurns();
     server = new HttpServer({
       outputBudget,
+      turns,
       protocols: { status, test: routes },
       metrics,
       limits,
@@ -239,21 +243,36 @@ describe("HttpServer", () => {
     await once(listener ?? agent, "close");
   });
 
+  /** More than the system's own buffers take. */
+  const value = Buffer.alloc(30_000_000, "v");
+  const content: EntryContent = {
+    sizeBytes: value.length,
+    encoding: "identity",
+    bytes: () => value,
+    close: () => {},
+    async *[Symbol.asyncIterator]() {
+      for (let at = 0; at < value.length; at += 100_000) yield value.subarray(at, at + 100_000);
+    },
+  };
+  const serveContent: HttpRoutes = (router) =>
+    router.route("GET", "/value", OPEN, (exchange) => sendContent(exchange, content, undefined, {}));
+
+  it("sends the pieces of a large answer in turns with everybody else", async () => {
+    await listen(serveContent);
+    const turn = Promise.withResolvers<void>();
+    const spend = vi.spyOn(turns, "spend").mockReturnValueOnce(turn.promise);
+    const answering = fetch(`${origin}/value`);
+    await vi.waitFor(() => expect(spend).toHaveBeenCalled(), WAIT);
+    expect((await fetch(`${origin}/healthz`)).status).toBe(200);
+    expect(spend.mock.calls).toEqual([[100_000]]);
+    turn.resolve();
+    const answer = await answering;
+    expect(Buffer.from(await answer.arrayBuffer()).equals(value)).toBe(true);
+    expect(spend.mock.calls.reduce((sum, [bytes]) => sum + bytes, 0)).toBe(value.length);
+  });
+
   it("counts what a client does not take, and gives it up after the stated time whatever it sends meanwhile", async () => {
-    // More than the system's own buffers take.
-    const value = Buffer.alloc(30_000_000, "v");
-    const content: EntryContent = {
-      sizeBytes: value.length,
-      encoding: "identity",
-      bytes: () => value,
-      close: () => {},
-      async *[Symbol.asyncIterator]() {
-        for (let at = 0; at < value.length; at += 100_000) yield value.subarray(at, at + 100_000);
-      },
-    };
-    const serve: HttpRoutes = (router) =>
-      router.route("GET", "/value", OPEN, (exchange) => sendContent(exchange, content, undefined, {}));
-    await listen(serve, { sendStallTimeoutMs: 200 });
+    await listen(serveContent, { sendStallTimeoutMs: 200 });
     const socket = await dial();
     socket.on("error", () => {}).pause();
     socket.write("GET /value HTTP/1.1\r\nhost: localhost\r\n\r\n");

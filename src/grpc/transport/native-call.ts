@@ -2,6 +2,7 @@ import type { Caller } from "../../auth/caller.ts";
 import { CacheError, type ShedReason, shedReasonOf } from "../../cache/cache-error.ts";
 import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import type { Http2Stream, StreamListener } from "../../http2/http2-stream.ts";
+import type { SendTurns } from "../../http2/send-turns.ts";
 import { type FaultReporter, GRPC_STATUS, statusOfError } from "../grpc-status.ts";
 import { type CallWire, type EncodedResponse, runCall } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
@@ -11,7 +12,6 @@ import { MESSAGE_PREFIX_BYTES } from "./native-message-assembler.ts";
 import type { CallHead } from "./native-request-head.ts";
 import { RequestQueue } from "./native-request-queue.ts";
 import { EMPTY_OK_BLOCK, OK_TRAILERS_BLOCK, RESPONSE_BLOCK, statusBlock } from "./native-response-blocks.ts";
-import type { SendTurns } from "./send-turns.ts";
 
 export interface NativeCallOptions {
   readonly peer: string;

@@ -8,6 +8,7 @@ import { ByteBudget } from "../../http2/byte-budget.ts";
 import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../http2/connection-options.ts";
 import { Http2Connection } from "../../http2/http2-connection.ts";
 import type { Http2Stream } from "../../http2/http2-stream.ts";
+import { SendTurns } from "../../http2/send-turns.ts";
 import { type FaultReporter, statusOfError } from "../grpc-status.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
 import { NativeCall } from "./native-call.ts";
@@ -16,7 +17,6 @@ import { PendingCall } from "./native-pending-call.ts";
 import { httpAnswer, Refusal } from "./native-refusal.ts";
 import { type CallHead, readRequestHead, type RequestHead } from "./native-request-head.ts";
 import { statusBlock } from "./native-response-blocks.ts";
-import { SendTurns } from "./send-turns.ts";
 import { MEMORY_BYTES_DEFAULT, TRANSPORT_DEFAULTS, type TransportOptions } from "./transport-options.ts";
 
 export interface NativeTransportOptions extends TransportOptions {
@@ -36,7 +36,7 @@ class NativeTransport implements GrpcTransport {
   readonly #methods: ReadonlyMap<string, BoundMethod>;
   readonly #options: Required<Omit<TransportOptions, "observer">> & Pick<TransportOptions, "observer">;
   readonly #connectionOptions: ConnectionOptions;
-  readonly #turns = new SendTurns();
+  readonly #turns: SendTurns;
   readonly #decompressor: Decompressor;
   readonly #connections = new Set<Http2Connection>();
   readonly #calls = new Set<NativeCall>();
@@ -48,6 +48,7 @@ class NativeTransport implements GrpcTransport {
     const { connection = {}, ...transportOptions } = options;
     this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
     this.#options = { memory: new MemoryBudget(MEMORY_BYTES_DEFAULT), ...TRANSPORT_DEFAULTS, ...transportOptions };
+    this.#turns = this.#options.turns ?? new SendTurns();
     this.#decompressor = new Decompressor(this.#options.messageBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
     const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax, windowGrowthBytesMax } = this.#options;

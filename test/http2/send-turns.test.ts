@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { SendTurns } from "../../../src/grpc/transport/send-turns.ts";
+import { SendTurns } from "../../src/http2/send-turns.ts";
 
 const MIB = 1024 * 1024;
 

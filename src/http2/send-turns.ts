@@ -1,6 +1,6 @@
 /** About what is written to sockets in a few milliseconds. */
 const TURN_BYTES = 4 * 1024 * 1024;
-/** Calls that go on in one turn, each with a message. */
+/** Answers that go on in one turn, each with a piece. */
 const RESUMED_MAX = 16;
 
 /**

@@ -1,8 +1,8 @@
-import type { OutgoingHttpHeaders } from "node:http";
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryContent, LentPiece, LentPieces } from "../cache/entry-store.ts";
 import type { ResolvedRange } from "./byte-range-header.ts";
-import type { HttpExchange } from "./http-router.ts";
+import type { HttpExchange, ResponseOutput } from "./http-router.ts";
 
 /** What lends no pieces is sent in one write up to here, headers and all; what does, in pieces of this size. */
 const ONE_WRITE_BYTES_MAX = 256 * 1024;
@@ -81,6 +81,25 @@ async function writeInTurn(exchange: HttpExchange, bytes: Uint8Array, giveBack: 
   // The system takes megabytes for a client at once, and so, one after the other, for all of those that come together.
   const turn = exchange.output.turns.spend(bytes.length);
   if (turn !== undefined) await turn;
+}
+
+/**
+ * Bounds how long an answer that was ended may wait for its client, and counts it until then: the time of a piece for
+ * each that it has.
+ */
+export function limitUntaken(response: ServerResponse, { budget, stallMsMax }: ResponseOutput): void {
+  const heldBytes = response.writableLength;
+  const giveUp = (): void => {
+    // Where the client has asked for several things at once, its turn comes after the others'.
+    if (response.socket === null) timer.refresh();
+    else response.destroy();
+  };
+  const timer = setTimeout(giveUp, stallMsMax * Math.ceil(heldBytes / ONE_WRITE_BYTES_MAX));
+  budget.change(heldBytes);
+  response.once("close", () => {
+    budget.change(-heldBytes);
+    clearTimeout(timer);
+  });
 }
 
 function pieceBytes({ output }: HttpExchange): number {

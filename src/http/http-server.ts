@@ -6,6 +6,7 @@ import { SendTurns } from "../http2/send-turns.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import { RequestTally } from "../observability/request-tally.ts";
+import { limitUntaken } from "./content-response.ts";
 import { type FaultReporter, HTTP_STATUS, toHttpFailure } from "./http-status.ts";
 import { type HttpExchange, type HttpProtocols, HttpRouter, type ResponseOutput, sendText } from "./http-router.ts";
 import { ObservedExchange } from "./observed-exchange.ts";
@@ -143,6 +144,7 @@ export class HttpServer {
       this.#fail(error, exchange);
     }
     if (!request.complete && hasBody(request)) this.#dropBody(request);
+    if (response.writableEnded && response.writableLength > 0) limitUntaken(response, this.#output);
   }
 
   async #handle(exchange: RoutedExchange): Promise<void> {

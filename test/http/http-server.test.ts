@@ -271,6 +271,43 @@ describe("HttpServer", () => {
     expect(spend.mock.calls.reduce((sum, [bytes]) => sum + bytes, 0)).toBe(value.length);
   });
 
+  it("counts an answer that was made at once and that its client does not take, and gives it up as well", async () => {
+    const serve: HttpRoutes = (router) =>
+      router.route("GET", "/value", OPEN, ({ response }) => void response.end(value));
+    await listen(serve, { sendStallTimeoutMs: 2 });
+    const socket = await dial();
+    socket.on("error", () => {}).pause();
+    socket.write("GET /value HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBeGreaterThan(value.length), WAIT);
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    const chatter = setInterval(() => socket.write("\r\n"), 20);
+    await closed;
+    clearInterval(chatter);
+    expect(outputBudget.heldBytes).toBe(0);
+  });
+
+  it("does not give up an answer that waits for those before it on its connection", async () => {
+    const isTold = Promise.withResolvers<void>();
+    const serve: HttpRoutes = (router) => {
+      router.route("GET", "/slow", OPEN, async ({ response }) => {
+        await isTold.promise;
+        response.end("slow");
+      });
+      router.route("GET", "/quick", OPEN, ({ response }) => void response.end("quick"));
+    };
+    await listen(serve, { sendStallTimeoutMs: 1 });
+    const answered = vi.spyOn(outputBudget, "change");
+    const socket = await dial();
+    socket.write("GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    socket.write("GET /quick HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    await vi.waitFor(() => expect(answered).toHaveBeenCalled(), WAIT);
+    // Timers of one length run out in order: that of the answer has, too.
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    isTold.resolve();
+    expect(await text(socket)).toMatch(/slow[^]*quick/);
+    expect(outputBudget.heldBytes).toBe(0);
+  });
+
   it("counts what a client does not take, and gives it up after the stated time whatever it sends meanwhile", async () => {
     await listen(serveContent, { sendStallTimeoutMs: 200 });
     const socket = await dial();

@@ -3,6 +3,7 @@ import { CacheError } from "../cache/cache-error.ts";
 import type { EntryContent, LentPiece, LentPieces } from "../cache/entry-store.ts";
 import type { ResolvedRange } from "./byte-range-header.ts";
 import type { HttpExchange, ResponseOutput } from "./http-router.ts";
+import { resetSocket } from "../http2/reset-socket.ts";
 
 /** What lends no pieces is sent in one write up to here, headers and all; what does, in pieces of this size. */
 const ONE_WRITE_BYTES_MAX = 256 * 1024;
@@ -89,12 +90,7 @@ async function writeInTurn(exchange: HttpExchange, bytes: Uint8Array, giveBack: 
  */
 export function limitUntaken(response: ServerResponse, { budget, stallMsMax }: ResponseOutput): void {
   const heldBytes = response.writableLength;
-  const giveUp = (): void => {
-    // Where the client has asked for several things at once, its turn comes after the others'.
-    if (response.socket === null) timer.refresh();
-    else response.destroy();
-  };
-  const timer = setTimeout(giveUp, stallMsMax * Math.ceil(heldBytes / ONE_WRITE_BYTES_MAX));
+  const timer = giveUpAfter(stallMsMax * Math.ceil(heldBytes / ONE_WRITE_BYTES_MAX), response);
   budget.change(heldBytes);
   response.once("close", () => {
     budget.change(-heldBytes);
@@ -128,14 +124,23 @@ async function untilTaken({ response, output }: HttpExchange, whenTaken: (resolv
   const { promise, resolve } = Promise.withResolvers<void>();
   whenTaken(resolve);
   response.once("close", resolve);
-  // The connection's own timeout begins anew with whatever the client sends.
-  const timer = setTimeout(() => response.destroy(), stallMsMax);
+  const timer = giveUpAfter(stallMsMax, response);
   budget.change(heldBytes);
   await promise;
   budget.change(-heldBytes);
   clearTimeout(timer);
   response.off("close", resolve);
   if (response.destroyed) throw gone();
+}
+
+/** The connection's own timeout begins anew with whatever the client sends. */
+function giveUpAfter(stallMs: number, response: ServerResponse): NodeJS.Timeout {
+  const timer = setTimeout(() => {
+    // Where the client has asked for several things at once, its turn comes after the others'.
+    if (response.socket === null) timer.refresh();
+    else resetSocket(response.socket);
+  }, stallMs);
+  return timer;
 }
 
 function gone(): CacheError {

@@ -11,6 +11,7 @@ import { type AbortReason, Http2Stream, type StreamHost } from "./http2-stream.t
 import { Keepalive } from "./keepalive.ts";
 import { ReceivingSocket } from "./receiving-socket.ts";
 import { ReceiveWindow } from "./receive-window.ts";
+import { resetSocket } from "./reset-socket.ts";
 import { encodeSettings, PeerSettings, SETTING } from "./settings.ts";
 import { StreamTable } from "./stream-table.ts";
 
@@ -101,7 +102,7 @@ export class Http2Connection {
       intervalMs: options.keepaliveIntervalMs,
       timeoutMs: options.keepaliveTimeoutMs,
       onProbe: () => this.#sender.ping(KEEPALIVE_PING, 0, false),
-      onExpired: () => socket.destroy(),
+      onExpired: () => resetSocket(socket),
     });
     if (options.connectionAgeMsMax !== undefined) {
       // Spread, so that the clients of a whole build do not all come again at once.
@@ -251,7 +252,7 @@ export class Http2Connection {
         if (blocked) this.#socket.pause();
         else this.#socket.resume();
       },
-      onStalled: () => this.#socket.destroy(),
+      onStalled: () => resetSocket(this.#socket),
     };
   }
 

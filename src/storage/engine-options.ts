@@ -73,6 +73,8 @@ export interface EngineSizes {
   /** Larger uploads are staged in a temp file at once. */
   readonly slabUploadBytesMax: number;
   readonly adoptBytesMin: number;
+  /** Of a temp file that is to be adopted, synced at a time while it grows. */
+  readonly earlySyncBytes: number;
   /** Of each of the two write buffers of an upload in a temp file. */
   readonly fileBufferBytes: number;
   /** The largest entry that is taken. */
@@ -134,6 +136,8 @@ export function engineSizes(options: EngineOptions): EngineSizes {
   const indexBytesMax = Math.min(totalmem() / 4, 64 * GIB);
   const entryCountMax =
     options.entryCountMax ?? clamp(maxBytes / ENTRY_BYTES_MEAN_MIN, ENTRIES_MIN, indexBytesMax / (ENTRY_BYTES + 24));
+  const adoptBytesMin =
+    options.adoptBytesMin ?? Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, slabUploadBytesMax + 1));
   return {
     shardCount,
     listenerCount,
@@ -144,8 +148,8 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     stagingDiskBytes,
     hotRecordBytesMax: Math.floor((options.hotRecordBytesMax ?? 64 * MIB) / listenerCount),
     slabUploadBytesMax,
-    adoptBytesMin:
-      options.adoptBytesMin ?? Math.min(ADOPT_BYTES_MIN, Math.max(segmentBytesMax, slabUploadBytesMax + 1)),
+    adoptBytesMin,
+    earlySyncBytes: Math.ceil(adoptBytesMin / 2),
     fileBufferBytes: clamp(
       stagingMemoryBytes / listenerCount / FILE_BUFFERS_WANTED,
       FILE_BUFFER_BYTES_MIN,

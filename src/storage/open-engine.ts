@@ -244,7 +244,7 @@ function buildIntake(
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
     fileBufferBytes: sizes.fileBufferBytes,
-    earlySyncs: options.durability === "commit" ? new EarlySyncs(fileSystem) : undefined,
+    earlySyncs: options.durability === "commit" ? new EarlySyncs(fileSystem, sizes.earlySyncBytes) : undefined,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(paths.staging, MAIN_LISTENER),
     boot,

@@ -156,7 +156,7 @@ function listenerStaging(
     slabUploadBytesMax: sizes.slabUploadBytesMax,
     adoptBytesMin: sizes.adoptBytesMin,
     fileBufferBytes: sizes.fileBufferBytes,
-    earlySyncs: data.durability === "commit" ? new EarlySyncs(fileSystem) : undefined,
+    earlySyncs: data.durability === "commit" ? new EarlySyncs(fileSystem, sizes.earlySyncBytes) : undefined,
     entryBytesMax: sizes.entryBytesMax,
     newStagingPath: stagingPaths(new StorePaths(data.directory).staging, listenerIndex),
     boot: readBootId(),

@@ -6,11 +6,14 @@ import type { FileSystem } from "../file-system.ts";
  * reads, too.
  */
 export class EarlySyncs {
+  /** A file is worth a sync once so much of it was written since its last one. */
+  readonly stepBytes: number;
   readonly #fileSystem: FileSystem;
   #isBusy = false;
 
-  constructor(fileSystem: FileSystem) {
+  constructor(fileSystem: FileSystem, stepBytes: number) {
     this.#fileSystem = fileSystem;
+    this.stepBytes = stepBytes;
   }
 
   /** @returns undefined where another file has its turn. It rejects with what the file system reports. */

@@ -9,8 +9,6 @@ export interface StagingFileOptions {
   readonly earlySyncs?: EarlySyncs | undefined;
 }
 
-const EARLY_SYNC_BYTES = 4 * 1024 * 1024;
-
 /**
  * A temp file that an upload is written to, with one write in flight and one buffer filling. Closing it is what
  * ends the upload's ownership: every byte was handed to the kernel by a write that has completed, and the
@@ -124,9 +122,10 @@ export class StagingFile {
   }
 
   private syncEarly(writtenBytes: number): void {
+    const { earlySyncs } = this;
     this.unsyncedBytes += writtenBytes;
-    if (this.unsyncedBytes < EARLY_SYNC_BYTES || this.syncing !== undefined || this.ending) return;
-    const syncing = this.earlySyncs?.tryStart(this.fd);
+    if (earlySyncs === undefined || this.unsyncedBytes < earlySyncs.stepBytes) return;
+    const syncing = this.syncing !== undefined || this.ending ? undefined : earlySyncs.tryStart(this.fd);
     if (syncing === undefined) return;
     this.unsyncedBytes = 0;
     // A failed one has dropped pages: the file is as lost as if a write had failed (HAZARDS H5).

@@ -13,7 +13,7 @@ let earlySyncs: EarlySyncs;
 beforeEach(async () => {
   directory = await makeTemporaryDirectory("early-syncs");
   fileSystem = new FaultyFileSystem();
-  earlySyncs = new EarlySyncs(fileSystem);
+  earlySyncs = new EarlySyncs(fileSystem, 4 * MIB);
 });
 afterEach(() => directory[Symbol.asyncDispose]());
 
@@ -25,14 +25,15 @@ async function writeMebibytes(file: StagingFile, count: number): Promise<void> {
 }
 
 describe("early syncs of a temp file", () => {
-  test("one for every 4 MiB while more arrives; the descriptor is closed once the last one is done", async () => {
+  test("one for every 4 MiB at the most while more arrives; the descriptor is closed once the last one is done", async () => {
     fileSystem.delayTurns = 1;
     const file = await create("a");
     await writeMebibytes(file, 13);
     await file.finish();
-    const syncs = fileSystem.history("syncDataAsync");
-    expect(syncs.length).toBeGreaterThanOrEqual(2);
-    expect(syncs.length).toBeLessThanOrEqual(3);
+    const syncCount = fileSystem.history("syncDataAsync").length;
+    // How many of them depends on how long the disk takes.
+    expect(syncCount).toBeGreaterThanOrEqual(1);
+    expect(syncCount).toBeLessThanOrEqual(3);
     expect(fileSystem.calls.at(-1)?.name).toBe("closeAsync");
     expect(fileSystem.openFiles).toEqual([]);
   });

@@ -1,4 +1,5 @@
 import type { LentPiece } from "../../cache/entry-store.ts";
+import { freeMemory } from "../../free-memory.ts";
 import { CHUNK_BYTES } from "./segment-format.ts";
 
 export interface LentChunk extends LentPiece {
@@ -7,7 +8,7 @@ export interface LentChunk extends LentPiece {
 
 /** Smaller pieces have memory of their own. */
 const LENT_BYTES_MIN = 4 * 1024;
-/** Of each size: what is kept for the next reads; more than that at one time comes and goes. */
+/** Of each size: what is kept for the next reads; more than that at one time is freed. */
 const FREE_MAX = 32;
 const WORD_BITS = 32;
 
@@ -34,6 +35,7 @@ export class ChunkBuffers {
         isLent = false;
         const free = this.#free[power]!;
         if (free.length < FREE_MAX) free.push(whole);
+        else freeMemory(whole);
       },
     };
   }

@@ -34,13 +34,14 @@ describe("ChunkBuffers", () => {
     expect(buffers.take(CHUNK_BYTES).bytes.buffer).not.toBe(again.bytes.buffer);
   });
 
-  test("give small pieces memory of their own, and keep no more than so much", () => {
+  test("give small pieces memory of their own, and free what is more than they keep", () => {
     const buffers = new ChunkBuffers();
     const small = buffers.take(1000);
     small.giveBack();
     expect(buffers.take(CHUNK_BYTES).bytes.buffer).not.toBe(small.bytes.buffer);
     const many = Array.from({ length: 100 }, () => buffers.take(CHUNK_BYTES));
     for (const lent of many) lent.giveBack();
+    expect(many.filter((lent) => lent.bytes.buffer.byteLength === 0)).toHaveLength(100 - 32);
     const known = new Set(many.map((lent) => lent.bytes.buffer));
     const again = Array.from({ length: 100 }, () => buffers.take(CHUNK_BYTES));
     expect(again.filter((lent) => known.has(lent.bytes.buffer))).toHaveLength(32);

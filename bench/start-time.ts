@@ -104,6 +104,7 @@ function writeSyntheticStore(root: string, count: number): void {
       writtenAtMs: 0,
       sizeBytes: STORED_BYTES,
       storedBytes: STORED_BYTES,
+      owner: 0,
       key,
       offset: SEGMENT_HEADER_BYTES + i * recordBytes(STORED_BYTES),
     }));

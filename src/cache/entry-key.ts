@@ -42,6 +42,8 @@ export interface EntryKey {
   readonly sizeBytes: number | undefined;
   /** What a CAS entry is verified against where its words are not those of its hash. */
   readonly contentWords?: Int32Array;
+  /** On whose account an upload goes, by number: no part of what it is found by. Undefined: nobody's. */
+  readonly owner?: number;
 }
 
 /** A CAS entry is verified against its key by the engine; other entries are kept as given. */

@@ -9,7 +9,8 @@ const random = seededRandom(testSeed("HotRecords"));
 
 function foundAt(entryNumber: number, segmentId = 1, offset = 64, storedBytes = 1): FoundEntry {
   const sizes = { sizeBytes: storedBytes, storedBytes };
-  return { entryNumber, segmentId, offset, ...sizes, space: 1, encoding: 0, verified: true, lastUseSeconds: 0 };
+  const others = { space: 1, encoding: 0, owner: 0, verified: true, lastUseSeconds: 0 };
+  return { entryNumber, segmentId, offset, ...sizes, ...others };
 }
 
 describe("HotRecords", () => {

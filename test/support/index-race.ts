@@ -34,6 +34,7 @@ export function markedLocation(id: number, counter: number): EntryLocation {
     encoding: mixed & 0xff,
     sizeBytes: (mixed & 0xff) * 2 ** 32 + ((mixed ^ 0x55aa55aa) >>> 0),
     storedBytes: ((mixed >>> 8) & 0xff) * 2 ** 32 + mixed,
+    owner: mixed >>> 16,
     segmentId: counter,
     offset: mixed * 8,
   };

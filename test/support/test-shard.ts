@@ -250,6 +250,7 @@ function requestOf({ key }: TestValue, sizeBytes: number, source: StagedSource, 
     encoding: 0,
     sizeBytes,
     stagedBytes: sizeBytes,
+    owner: key.owner ?? 0,
     source,
     adopt,
   };

@@ -18,6 +18,11 @@
  *   entry   0        1..8   9         10          11                          12       13      14        15
  *         version    key  size lo  stored lo  size hi·stored hi·space·enc  segment  offset/8  last use  marks
  *                                              (8 bits each, high to low)
+ *
+ *   marks    high to low: the owner (16 bits), which the writer sets, and what readers may mark
+ *
+ *   owned    Float64Array: bytes on disk by owner, of what the index points to. Doubles, not atomics: of an owner there is
+ *            one sum a shard, which its worker alone writes
  */
 export const ENTRY_WORDS = 16;
 export const ENTRY_BYTES = ENTRY_WORDS * 4;
@@ -31,11 +36,22 @@ export const ENTRY_SEGMENT = 12;
 export const ENTRY_OFFSET = 13;
 /** Seconds since the epoch; written by readers, outside of the sequence lock. */
 export const ENTRY_LAST_USE = 14;
-/** Bits that readers may set, outside of the sequence lock. */
+/** The owner, and bits that readers may set, outside of the sequence lock. */
 export const ENTRY_MARKS = 15;
 
 /** The record's checksums were seen to hold since this process started. */
 export const MARK_VERIFIED = 1;
+const OWNER_SHIFT = 16;
+/** Owners that there can be, nobody included. */
+export const OWNER_COUNT = 2 ** 16;
+
+export function packMarks(owner: number, verified: boolean): number {
+  return (owner << OWNER_SHIFT) | (verified ? MARK_VERIFIED : 0);
+}
+
+export function ownerOfMarks(marks: number): number {
+  return marks >>> OWNER_SHIFT;
+}
 
 export const SLOT_EMPTY = 0;
 export const SLOT_DELETED = 1;
@@ -80,6 +96,7 @@ export interface IndexBuffers {
   readonly control: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
   readonly entries: SharedArrayBuffer;
+  readonly owned: SharedArrayBuffer;
 }
 
 /** Reserves the buffers of one shard for `entryCountMax` entries. */
@@ -91,6 +108,7 @@ export function allocateIndexBuffers(entryCountMax: number): IndexBuffers {
     control: new SharedArrayBuffer((CONTROL_WORDS + PARTITION_COUNT * PARTITION_WORDS) * 4),
     slots: new SharedArrayBuffer(slotCountMax * 4),
     entries: new SharedArrayBuffer(entryCountMax * ENTRY_BYTES),
+    owned: new SharedArrayBuffer(OWNER_COUNT * 8),
   };
 }
 
@@ -102,6 +120,8 @@ export interface EntryLocation {
   readonly sizeBytes: number;
   /** Bytes of the payload on disk. */
   readonly storedBytes: number;
+  /** Whose account it is on; 0: nobody's. */
+  readonly owner: number;
   readonly segmentId: number;
   /** Of the record's header, from the start of the segment. */
   readonly offset: number;
@@ -120,12 +140,14 @@ export function unpackLocation(
   packed: number,
   segmentId: number,
   offsetUnits: number,
+  marks: number,
 ): EntryLocation {
   return {
     space: (packed >>> 8) & 0xff,
     encoding: packed & 0xff,
     sizeBytes: unpackSize(sizeLow, packed),
-    storedBytes: ((packed >>> 16) & 0xff) * UINT32 + (storedLow >>> 0),
+    storedBytes: unpackStored(storedLow, packed),
+    owner: ownerOfMarks(marks),
     segmentId: segmentId >>> 0,
     offset: (offsetUnits >>> 0) * OFFSET_UNIT_BYTES,
   };
@@ -134,6 +156,10 @@ export function unpackLocation(
 /** The size alone. */
 export function unpackSize(sizeLow: number, packed: number): number {
   return (packed >>> 24) * UINT32 + (sizeLow >>> 0);
+}
+
+export function unpackStored(storedLow: number, packed: number): number {
+  return ((packed >>> 16) & 0xff) * UINT32 + (storedLow >>> 0);
 }
 
 /** I4: the shard of a key is a pure function of the key and the shard count. */

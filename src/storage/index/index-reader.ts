@@ -53,15 +53,22 @@ export class IndexReader {
   protected readonly control: Int32Array;
   protected readonly slots: Int32Array;
   protected readonly entries: Int32Array;
+  protected readonly owned: Float64Array;
 
   constructor(buffers: IndexBuffers) {
     this.control = new Int32Array(buffers.control);
     this.slots = new Int32Array(buffers.slots);
     this.entries = new Int32Array(buffers.entries);
+    this.owned = new Float64Array(buffers.owned);
   }
 
   get liveCount(): number {
     return Atomics.load(this.control, CONTROL_LIVE_COUNT);
+  }
+
+  /** Bytes that the records of an owner take on disk, as far as the index points to them. */
+  ownedBytes(owner: number): number {
+    return this.owned[owner] ?? 0;
   }
 
   /** @param words The key as `keyWords` gives it. */
@@ -152,15 +159,17 @@ export class IndexReader {
       // Odd: the owner is rewriting it, for well under a microsecond of its time.
       if ((version & 1) === 1) continue;
       const matches = this.keyMatches(entryNumber, words, space);
+      const marks = Atomics.load(this.entries, at + ENTRY_MARKS);
       const location = unpackLocation(
         Atomics.load(this.entries, at + ENTRY_SIZE_LOW),
         Atomics.load(this.entries, at + ENTRY_STORED_LOW),
         Atomics.load(this.entries, at + ENTRY_PACKED),
         Atomics.load(this.entries, at + ENTRY_SEGMENT),
         Atomics.load(this.entries, at + ENTRY_OFFSET),
+        marks,
       );
       const lastUseSeconds = Atomics.load(this.entries, at + ENTRY_LAST_USE);
-      const verified = (Atomics.load(this.entries, at + ENTRY_MARKS) & MARK_VERIFIED) !== 0;
+      const verified = (marks & MARK_VERIFIED) !== 0;
       if (Atomics.load(this.entries, at + ENTRY_VERSION) !== version) continue;
       return matches ? { ...location, entryNumber, verified, lastUseSeconds } : "reused";
     }

@@ -13,8 +13,9 @@ import {
   ENTRY_WORDS,
   type EntryLocation,
   type IndexBuffers,
-  MARK_VERIFIED,
   OFFSET_UNIT_BYTES,
+  ownerOfMarks,
+  packMarks,
   packWord,
   PARTITION_BASE,
   PARTITION_COUNT,
@@ -27,7 +28,9 @@ import {
   SLOT_EMPTY,
   slotEntry,
   slotOf,
+  unpackStored,
 } from "./index-layout.ts";
+import { recordFootprintBytes } from "../segment/segment-format.ts";
 import { IndexReader } from "./index-reader.ts";
 import { SlotTableAllocator } from "./slot-table-allocator.ts";
 
@@ -86,6 +89,7 @@ export class IndexWriter extends IndexReader {
   publish(words: Int32Array, location: EntryLocation, options: PublishOptions): boolean {
     const known = this.findEntryNumber(words, location.space);
     if (known !== -1) {
+      this.charge(known * ENTRY_WORDS, -1);
       this.writeEntry(known, words, location, options);
       return true;
     }
@@ -105,6 +109,7 @@ export class IndexWriter extends IndexReader {
     // or the key gone.
     Atomics.store(this.slots, this.slotOfEntry(words, entryNumber), SLOT_DELETED);
     const at = entryNumber * ENTRY_WORDS;
+    this.charge(at, -1);
     Atomics.add(this.entries, at + ENTRY_VERSION, 1);
     for (let word = ENTRY_KEY; word < ENTRY_WORDS; word += 1) Atomics.store(this.entries, at + word, 0);
     Atomics.add(this.entries, at + ENTRY_VERSION, 1);
@@ -167,7 +172,8 @@ export class IndexWriter extends IndexReader {
     for (let i = ENTRY_KEY; i < ENTRY_LAST_USE; i += 1) this.entries[to + i] = rows[at + i] ?? 0;
     this.entries[to + ENTRY_VERSION] = 0;
     this.entries[to + ENTRY_LAST_USE] = lastUseSeconds;
-    this.entries[to + ENTRY_MARKS] = 0;
+    this.entries[to + ENTRY_MARKS] = packMarks(ownerOfMarks(rows[at + ENTRY_MARKS] ?? 0), false);
+    this.charge(to, 1);
     this.insertSlot(partitionOfKey(words), words, entryNumber);
     Atomics.add(this.control, CONTROL_LIVE_COUNT, 1);
     return true;
@@ -193,8 +199,17 @@ export class IndexWriter extends IndexReader {
     Atomics.store(entries, at + ENTRY_SEGMENT, location.segmentId | 0);
     Atomics.store(entries, at + ENTRY_OFFSET, (location.offset / OFFSET_UNIT_BYTES) | 0);
     Atomics.store(entries, at + ENTRY_LAST_USE, options.lastUseSeconds);
-    Atomics.store(entries, at + ENTRY_MARKS, options.verified ? MARK_VERIFIED : 0);
+    Atomics.store(entries, at + ENTRY_MARKS, packMarks(location.owner, options.verified));
     Atomics.add(entries, at + ENTRY_VERSION, 1);
+    this.charge(at, 1);
+  }
+
+  /** Puts the entry on the account of its owner, or takes it off. */
+  private charge(at: number, sign: 1 | -1): void {
+    const owner = ownerOfMarks(this.entries[at + ENTRY_MARKS] ?? 0);
+    if (owner === 0) return;
+    const storedBytes = unpackStored(this.entries[at + ENTRY_STORED_LOW] ?? 0, this.entries[at + ENTRY_PACKED] ?? 0);
+    this.owned[owner] = this.ownedBytes(owner) + sign * recordFootprintBytes(storedBytes);
   }
 
   private insertSlot(partition: number, words: Int32Array, entryNumber: number): void {

@@ -12,12 +12,12 @@ import { crc32 } from "node:zlib";
  *                   24 created at ms u64 · 32 nonce u32 · 36 zeros · 60 CRC-32 of 0..59
  *
  *   record           header 80 · payload · CRC-32 of each 256 KiB chunk of the payload (at least one) · zeros to 8
- *   record header    0 magic "KREC" · 4 version u8 · 5 space u8 · 6 encoding u8 · 7 zero · 8 sequence u64
- *                   16 written at ms u64 · 24 size u64 · 32 stored bytes u64 · 40 key 32 bytes · 72 nonce u32
- *                   76 CRC-32 of 0..75
+ *   record header    0 magic "KREC" · 4 version u8 · 5 space u8 · 6 encoding u8 · 7 zero · 8 sequence u48
+ *                   14 owner u16 · 16 written at ms u64 · 24 size u64 · 32 stored bytes u64 · 40 key 32 bytes
+ *                   72 nonce u32 · 76 CRC-32 of 0..75
  *
  *   footer row 72    0 offset u64 · 8 sequence u64 · 16 size u64 · 24 stored bytes u64 · 32 space u8 · 33 encoding u8
- *                   34 zeros · 40 key 32 bytes
+ *                   34 owner u16 · 36 zeros · 40 key 32 bytes
  *   footer tail 40   0 magic "KURAFOOT" · 8 rows u32 · 12 CRC-32 of the rows u32 · 16 table offset u64
  *                   24 highest sequence u64 · 32 nonce u32 · 36 CRC-32 of 0..35
  *
@@ -25,8 +25,11 @@ import { crc32 } from "node:zlib";
  * for the next record behind damage nor a file that was torn in the middle of a payload may take bytes that a client
  * uploaded (a blob may hold a whole segment file) for a record or a footer.
  * Chunks have checksums of their own so that a range of a large blob is verified by reading that range.
+ *
+ * Version 1 had no owners, and zeros in their place: what is read of it is nobody's.
  */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+const FORMAT_VERSION_MIN = 1;
 export const SEGMENT_HEADER_BYTES = 64;
 export const RECORD_HEADER_BYTES = 80;
 export const FOOTER_ROW_BYTES = 72;
@@ -37,6 +40,8 @@ const KEY_BYTES = 32;
 const SEGMENT_MAGIC = Buffer.from("KURASEG1");
 const RECORD_MAGIC = 0x4345524b; // "KREC"
 const FOOTER_MAGIC = Buffer.from("KURAFOOT");
+/** Of a sequence number, more than a store can ever write. */
+const SEQUENCE_BYTES = 6;
 
 export interface SegmentHeader {
   readonly version: number;
@@ -55,6 +60,8 @@ export interface RecordHeader {
   readonly writtenAtMs: number;
   readonly sizeBytes: number;
   readonly storedBytes: number;
+  /** Whose account it is on, 0: nobody's. */
+  readonly owner: number;
   readonly key: Uint8Array;
 }
 
@@ -77,6 +84,11 @@ export interface SegmentFooter {
   readonly nonce: number;
 }
 
+/** Whether this build reads segments and records of that version. */
+export function isReadableVersion(version: number): boolean {
+  return version >= FORMAT_VERSION_MIN && version <= FORMAT_VERSION;
+}
+
 export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   SEGMENT_MAGIC.copy(bytes, 0);
@@ -94,7 +106,7 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
   if (bytes.length < SEGMENT_HEADER_BYTES) return undefined;
   const header = bytes.subarray(0, SEGMENT_HEADER_BYTES);
   if (!header.subarray(0, 8).equals(SEGMENT_MAGIC) || !crcHolds(header)) return undefined;
-  if (header.readUInt32LE(8) === FORMAT_VERSION && !isZero(header, 36, 60)) return undefined;
+  if (isReadableVersion(header.readUInt32LE(8)) && !isZero(header, 36, 60)) return undefined;
   return {
     version: header.readUInt32LE(8),
     segmentId: header.readUInt32LE(12),
@@ -116,7 +128,8 @@ export function encodeRecordHeaderInto(bytes: Buffer, record: RecordHeader, nonc
   bytes[5] = record.space;
   bytes[6] = record.encoding;
   bytes[7] = 0;
-  writeUint64(bytes, record.sequence, 8);
+  bytes.writeUIntLE(record.sequence, 8, SEQUENCE_BYTES);
+  bytes.writeUInt16LE(record.owner, 14);
   writeUint64(bytes, record.writtenAtMs, 16);
   writeUint64(bytes, record.sizeBytes, 24);
   writeUint64(bytes, record.storedBytes, 32);
@@ -129,17 +142,18 @@ export function encodeRecordHeaderInto(bytes: Buffer, record: RecordHeader, nonc
 export function decodeRecordHeader(bytes: Buffer): DecodedRecordHeader | undefined {
   if (bytes.length < RECORD_HEADER_BYTES || bytes.readUInt32LE(0) !== RECORD_MAGIC) return undefined;
   const header = bytes.subarray(0, RECORD_HEADER_BYTES);
-  if (!crcHolds(header) || header[4] !== FORMAT_VERSION || header[7] !== 0) return undefined;
+  if (!crcHolds(header) || !isReadableVersion(header[4] ?? 0) || header[7] !== 0) return undefined;
   const sizeBytes = readUint64(header, 24);
   const storedBytes = readUint64(header, 32);
   if (!Number.isSafeInteger(sizeBytes) || !Number.isSafeInteger(storedBytes)) return undefined;
   return {
     space: header[5] ?? 0,
     encoding: header[6] ?? 0,
-    sequence: readUint64(header, 8),
+    sequence: header.readUIntLE(8, SEQUENCE_BYTES),
     writtenAtMs: readUint64(header, 16),
     sizeBytes,
     storedBytes,
+    owner: header.readUInt16LE(14),
     key: Uint8Array.from(header.subarray(40, 40 + KEY_BYTES)),
     nonce: header.readUInt32LE(72),
   };
@@ -270,6 +284,7 @@ function encodeFooterRow(record: PlacedRecord, bytes: Buffer, at: number): void 
   writeUint64(bytes, record.storedBytes, at + 24);
   bytes[at + 32] = record.space;
   bytes[at + 33] = record.encoding;
+  bytes.writeUInt16LE(record.owner, at + 34);
   bytes.set(record.key, at + 40);
 }
 
@@ -283,6 +298,7 @@ export function decodeFooterRow(table: Buffer, row: number): PlacedRecord {
     storedBytes: readUint64(table, at + 24),
     space: table[at + 32] ?? 0,
     encoding: table[at + 33] ?? 0,
+    owner: table.readUInt16LE(at + 34),
     key: table.subarray(at + 40, at + 40 + KEY_BYTES),
     writtenAtMs: 0,
   };
@@ -324,6 +340,10 @@ export class FooterCursor {
 
   get encoding(): number {
     return ((this.words[this.at + 8] ?? 0) >>> 8) & 0xff;
+  }
+
+  get owner(): number {
+    return (this.words[this.at + 8] ?? 0) >>> 16;
   }
 
   private uint64(word: number): number {

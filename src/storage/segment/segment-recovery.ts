@@ -12,6 +12,7 @@ import {
   FOOTER_TAIL_BYTES,
   footerTableHolds,
   FORMAT_VERSION,
+  isReadableVersion,
   type PlacedRecord,
   RECORD_HEADER_BYTES,
   recordBytes,
@@ -46,7 +47,7 @@ export interface RecoveredSegment {
 /** Thrown for a segment of a format version that this build does not know (HAZARDS H25). */
 export class UnknownFormatVersionError extends Error {
   constructor(version: number) {
-    super(`segment format version: expected ${FORMAT_VERSION}, got ${version}`);
+    super(`segment format version: expected at most ${FORMAT_VERSION}, got ${version}`);
     this.name = "UnknownFormatVersionError";
   }
 }
@@ -59,7 +60,7 @@ export function inspectSegment(fileSystem: FileSystem, fd: number): SealedSegmen
   const fileBytes = fileSystem.sizeOf(fd);
   const header = decodeSegmentHeader(readAt(fileSystem, fd, 0, SEGMENT_HEADER_BYTES));
   if (header === undefined) return undefined;
-  if (header.version !== FORMAT_VERSION) throw new UnknownFormatVersionError(header.version);
+  if (!isReadableVersion(header.version)) throw new UnknownFormatVersionError(header.version);
   const footer = readFooterTail(fileSystem, fd, fileBytes);
   return footer?.nonce === header.nonce ? { header, footer, fileBytes } : undefined;
 }

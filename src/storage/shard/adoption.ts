@@ -171,6 +171,7 @@ function frame(
     writtenAtMs: clock.wallMs(),
     sizeBytes: request.sizeBytes,
     storedBytes: request.stagedBytes,
+    owner: request.owner,
     key: request.key,
     offset: SEGMENT_HEADER_BYTES,
   };

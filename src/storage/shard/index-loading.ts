@@ -94,9 +94,9 @@ class IndexLoading {
   /** Publishes the records of a segment that start at `from` or behind it and belong to this shard. */
   private load(segmentId: number, from: number): void {
     try {
-      this.visitRecords(segmentId, ({ offset, space, encoding, sizeBytes, storedBytes }, words) => {
+      this.visitRecords(segmentId, ({ offset, space, encoding, sizeBytes, storedBytes, owner }, words) => {
         if (offset < from) return;
-        const location = { offset, space, encoding, sizeBytes, storedBytes, segmentId };
+        const location = { offset, space, encoding, sizeBytes, storedBytes, owner, segmentId };
         while (!this.context.index.publish(words, location, RESTORED)) {
           if (this.emptyOldest(segmentId)) continue;
           this.leftOutCount += 1;

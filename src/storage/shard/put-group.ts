@@ -244,6 +244,7 @@ export class PutGroup {
       writtenAtMs: this.context.clock.wallMs(),
       sizeBytes: request.sizeBytes,
       storedBytes,
+      owner: request.owner,
       key: request.key,
       offset,
     };

@@ -7,10 +7,10 @@ import type { PutOutcome, PutRequest, StagedSource } from "./shard-protocol.ts";
  * behind the other:
  *
  *     0        1          2         3        4        5            6      7         8          9         10..17  18 …
- *     space  content-   size low  size high  start  blocks, or   paths'  encoding  staged    staged    key     the numbers
- *            addressed                              -1: a file   index             low       high              of the blocks
+ *     space, content-   size low  size high  start  blocks, or   paths'  encoding  staged    staged    key     the numbers
+ *     owner  addressed                              -1: a file   index             low       high              of the blocks
  *
- * With 2 in word 1 the content key comes before the numbers of the blocks.
+ * The owner stands in the bits above the space. With 2 in word 1 the content key comes before the numbers of the blocks.
  */
 export interface PutMessage {
   readonly words: Int32Array;
@@ -31,6 +31,7 @@ const NOT_ADDRESSED = 0;
 const BY_KEY = 1;
 const BY_CONTENT_KEY = 2;
 const FILE = -1;
+const SPACE_BITS = 8;
 const UINT32 = 2 ** 32;
 
 /** @param requests none of which is a long one. */
@@ -42,9 +43,19 @@ export function encodePuts(requests: readonly PutRequest[]): PutMessage {
   const words = new Int32Array(wordCount);
   const paths: string[] = [];
   let at = 0;
-  for (const { space, key, contentAddressed, contentKey, encoding, sizeBytes, stagedBytes, source } of requests) {
+  for (const {
+    space,
+    owner,
+    key,
+    contentAddressed,
+    contentKey,
+    encoding,
+    sizeBytes,
+    stagedBytes,
+    source,
+  } of requests) {
     const blocksAt = at + fixedWords(contentKey !== undefined);
-    words[at] = space;
+    words[at] = (owner << SPACE_BITS) | space;
     words[at + 1] = contentKey !== undefined ? BY_CONTENT_KEY : contentAddressed ? BY_KEY : NOT_ADDRESSED;
     words[at + 2] = sizeBytes % UINT32;
     words[at + 3] = Math.floor(sizeBytes / UINT32);
@@ -83,7 +94,8 @@ export function decodePuts({ words, paths }: PutMessage): PutRequest[] {
         ? { kind: "file", path: paths[words[at + 6] ?? 0] ?? "" }
         : { kind: "slab", blocks: Array.from(words.subarray(blocksAt, end)), start: words[at + 4] ?? 0 };
     requests.push({
-      space: words[at] ?? 0,
+      space: (words[at] ?? 0) & (2 ** SPACE_BITS - 1),
+      owner: (words[at] ?? 0) >>> SPACE_BITS,
       key: keyBytes(words.subarray(at + KEY_AT, at + FIXED_WORDS)),
       contentAddressed: words[at + 1] !== NOT_ADDRESSED,
       ...(hasContentKey ? { contentKey: keyBytes(words.subarray(at + FIXED_WORDS, blocksAt)) } : {}),

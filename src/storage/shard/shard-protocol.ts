@@ -24,6 +24,8 @@ export interface PutRequest {
   /** Of the value, which is what the staged bytes decode to. */
   readonly sizeBytes: number;
   readonly stagedBytes: number;
+  /** Whose account it goes on; 0: nobody's. */
+  readonly owner: number;
   readonly source: StagedSource;
   /** The file becomes a segment of its own by rename instead of being copied. */
   readonly adopt: boolean;

@@ -1,6 +1,6 @@
 import { type FileSystem, readFully, writeFully } from "../file-system.ts";
 import { segmentPath } from "../segment/segment-file.ts";
-import { encodeFooter, FOOTER_ROW_BYTES, FOOTER_TAIL_BYTES } from "../segment/segment-format.ts";
+import { encodeFooter, FOOTER_ROW_BYTES, FOOTER_TAIL_BYTES, FORMAT_VERSION } from "../segment/segment-format.ts";
 import {
   inspectSegment,
   readSegmentHeader,
@@ -118,6 +118,7 @@ function summarize(segmentId: number, { header, nonce, records, endOffset }: Rec
  * many small ones. Only the newest of those that may hold its keys may grow: else id and offset would no longer order the
  * records of a key. Nor may one that the checkpoint knew longer, because the next start would take what is appended now for
  * covered; nor one that could not be read, because it would take what it holds for covered, and nobody has that in an index.
+ * Nor one of an earlier version, whose header says nothing of what this one would write behind it.
  */
 export function resumeNewest(
   context: ShardContext,
@@ -137,6 +138,6 @@ export function resumeNewest(
   }
   const { header, records, endOffset } = recovered;
   // The footer is cut with the first append, so the records must be known to the last one.
-  if (header === undefined || records.length !== newest.recordCount) return undefined;
+  if (header?.version !== FORMAT_VERSION || records.length !== newest.recordCount) return undefined;
   return SegmentWriter.resume(fileSystem, segmentsDirectory, header, records, endOffset);
 }

@@ -112,6 +112,7 @@ function requestOf(
     encoding: ENCODINGS[encoding],
     sizeBytes: encoding === "identity" ? stagedBytes : (key.sizeBytes ?? 0),
     stagedBytes,
+    owner: key.owner ?? 0,
     source: { kind: "slab", blocks: blocks.slice(first, end), start: at % blockBytes },
     adopt: false,
   };

@@ -332,6 +332,7 @@ export class StagedUpload implements StagedEntry {
         encoding: ENCODINGS[encoding],
         sizeBytes: encoding === "identity" ? staged : (key.sizeBytes ?? 0),
         stagedBytes: staged,
+        owner: key.owner ?? 0,
         source,
         adopt: file !== undefined && staged >= this.context.adoptBytesMin,
       };

@@ -4,18 +4,23 @@ import { describe, expect, test } from "vitest";
 import {
   allocateIndexBuffers,
   type EntryLocation,
+  OWNER_COUNT,
   PARTITION_COUNT,
   SIZE_BYTES_MAX,
 } from "../../../src/storage/index/index-layout.ts";
 import { IndexReader } from "../../../src/storage/index/index-reader.ts";
 import { IndexWriter } from "../../../src/storage/index/index-writer.ts";
+import { recordFootprintBytes } from "../../../src/storage/segment/segment-format.ts";
 import { testSeed } from "../../support/seed.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
+
+const OWNERS = [0, 1, 2, OWNER_COUNT - 1];
 
 const location: fc.Arbitrary<Omit<EntryLocation, "space">> = fc.record({
   encoding: fc.integer({ min: 0, max: 255 }),
   sizeBytes: fc.integer({ min: 0, max: SIZE_BYTES_MAX }),
   storedBytes: fc.integer({ min: 0, max: SIZE_BYTES_MAX }),
+  owner: fc.constantFrom(...OWNERS),
   segmentId: fc.oneof(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.constantFrom(1, 2)),
   offset: fc.integer({ min: 0, max: 2 ** 32 - 1 }).map((units) => units * 8),
 });
@@ -118,6 +123,7 @@ describe("an index against a Map (fast-check prints its seed)", () => {
           expect({ kind: taken.kind, agrees }).toEqual({ kind: taken.kind, agrees: true });
           expect(reader.liveCount).toBe(model.size);
           expect(writer.freeCount).toBe(entryCountMax - model.size);
+          expect(OWNERS.map((owner) => reader.ownedBytes(owner))).toEqual(OWNERS.map((owner) => owned(model, owner)));
         }
         for (let i = 0; i <= 90; i += 1) {
           for (const s of [1, 64]) expectSame(reader.find(words(i), s), model.get(`${i} ${s}`));
@@ -127,6 +133,15 @@ describe("an index against a Map (fast-check prints its seed)", () => {
     );
   });
 });
+
+/** What the entries of an owner take on disk; of nobody's no account is kept. */
+function owned(model: ReadonlyMap<string, Modelled>, owner: number): number {
+  let bytes = 0;
+  for (const { location: at } of model.values()) {
+    if (owner !== 0 && at.owner === owner) bytes += recordFootprintBytes(at.storedBytes);
+  }
+  return bytes;
+}
 
 function expectSame(found: ReturnType<IndexReader["find"]>, expected: Modelled | undefined): void {
   expect(found && { ...found, entryNumber: undefined }).toEqual(
@@ -146,6 +161,7 @@ describe("a growing index", () => {
     encoding: 0,
     sizeBytes: i,
     storedBytes: i,
+    owner: 0,
     segmentId: i,
     offset: i * 8,
   });

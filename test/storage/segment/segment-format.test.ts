@@ -29,6 +29,8 @@ import { seededRandom } from "../../support/seeded-random.ts";
 
 const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const uint53 = fc.maxSafeNat();
+const uint48 = fc.nat({ max: 2 ** 48 - 1 });
+const uint16 = fc.nat({ max: 2 ** 16 - 1 });
 const byte = fc.integer({ min: 0, max: 255 });
 const segmentHeader = fc.record({
   version: fc.constant(FORMAT_VERSION),
@@ -41,10 +43,11 @@ const segmentHeader = fc.record({
 const recordHeader = fc.record({
   space: byte,
   encoding: byte,
-  sequence: uint53,
+  sequence: uint48,
   writtenAtMs: uint53,
   sizeBytes: uint53,
   storedBytes: uint53,
+  owner: uint16,
   key: fc.uint8Array({ minLength: 32, maxLength: 32 }),
 });
 const placedRecord = fc.tuple(recordHeader, uint53).map(([header, offset]): PlacedRecord => ({ ...header, offset }));
@@ -64,6 +67,7 @@ const RECORD: PlacedRecord = {
   writtenAtMs: 6,
   sizeBytes: 100,
   storedBytes: 100,
+  owner: 0,
   key: Uint8Array.from({ length: 32 }, (_, i) => i),
   offset: 64,
 };
@@ -182,6 +186,20 @@ describe("a record header is refused", () => {
 
   test("wherever one bit of it is flipped", () => {
     for (let at = 0; at < bytes.length; at += 1) expect(decodeRecordHeader(flipped(bytes, at))).toBeUndefined();
+  });
+});
+
+describe("format version 1", () => {
+  test("is read: nobody owns what is in it", () => {
+    const bytes = tampered(encodeRecordHeader(RECORD, 9), (copy) => copy.writeUInt8(1, 4));
+    expect(decodeRecordHeader(bytes)).toEqual({ ...RECORD, offset: undefined, nonce: 9 });
+    const header = { ...SEGMENT_HEADER, version: 1 };
+    expect(decodeSegmentHeader(encodeSegmentHeader(header))).toEqual(header);
+  });
+
+  test("has reserved bytes in its segment header too", () => {
+    const bytes = encodeSegmentHeader({ ...SEGMENT_HEADER, version: 1 });
+    expect(decodeSegmentHeader(tampered(bytes, (copy) => copy.writeUInt8(1, 36)))).toBeUndefined();
   });
 });
 

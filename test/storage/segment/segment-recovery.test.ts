@@ -8,6 +8,7 @@ import {
   ChunkChecksums,
   encodeFooter,
   encodeRecordHeader,
+  FORMAT_VERSION,
   type PlacedRecord,
   RECORD_HEADER_BYTES,
   recordBytes,
@@ -65,7 +66,7 @@ function writeSegment(payloads: readonly Buffer[], seal: boolean, nonce = random
 function recordOf(payload: Buffer, offset: number, sequence: number): PlacedRecord {
   const key = Uint8Array.from(hash("sha256", payload, "buffer"));
   const sizeBytes = payload.length;
-  return { space: 1, encoding: 0, sequence, writtenAtMs: 1, sizeBytes, storedBytes: sizeBytes, key, offset };
+  return { space: 1, encoding: 0, sequence, writtenAtMs: 1, sizeBytes, storedBytes: sizeBytes, owner: 3, key, offset };
 }
 
 function encodeRecord(record: PlacedRecord, payload: Buffer, nonce: number): Buffer[] {
@@ -325,9 +326,9 @@ describe("H25: an unknown format version", () => {
   test("is refused with both versions named, and nothing of the file is read", () => {
     const { bytes } = writeSegment(smallPayloads(), true);
     const newer = Buffer.from(bytes);
-    newer.writeUInt32LE(2, 8);
+    newer.writeUInt32LE(FORMAT_VERSION + 1, 8);
     newer.writeUInt32LE(crc32(newer.subarray(0, 60)), 60);
     expect(() => recoverBytes(newer)).toThrow(UnknownFormatVersionError);
-    expect(() => recoverBytes(newer)).toThrow("expected 1, got 2");
+    expect(() => recoverBytes(newer)).toThrow(`expected at most ${FORMAT_VERSION}, got ${FORMAT_VERSION + 1}`);
   });
 });

@@ -23,6 +23,7 @@ const plainRequest = fc.record({
   encoding: fc.constantFrom(0, 1),
   sizeBytes: size,
   stagedBytes: size,
+  owner: fc.nat({ max: 2 ** 16 - 1 }),
   source,
   adopt: fc.constant(false),
 });
@@ -54,6 +55,7 @@ describe("a message to a shard", () => {
       encoding: 0,
       sizeBytes: 1,
       stagedBytes: 1,
+      owner: 0,
       source: { kind: "slab", blocks: [7], start: 0 },
       adopt: false,
     };

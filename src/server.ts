@@ -419,7 +419,7 @@ function messageOf(error: unknown): string {
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
   const { directory, maxBytes, shardCount, listenerCount, durability, atRest } = config;
   const { stagingMemoryBytes, stagingDiskBytes } = config;
-  const { hotBlobBytesMax, minLeaseMs, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
+  const { hotBlobBytesMax, minLeaseMs, fairShare, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
   return StorageEngine.open({
     directory,
     maxBytes,
@@ -431,6 +431,7 @@ function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise
     stagingDiskBytes,
     hotRecordBytesMax: hotBlobBytesMax,
     minLeaseMs,
+    fairShare: fairShare === "on",
     scrubBytesPerSecond,
     checkpointIntervalMs,
     openSegmentsMax: Math.floor(Math.min(OPEN_SEGMENTS_MAX, descriptorLimit() / 8)),

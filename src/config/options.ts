@@ -166,6 +166,12 @@ export const OPTIONS = {
     defaultValue: () => "shared" as const,
     help: "shared: a blob is there for every instance name; instance: for the one it was uploaded under, though all share the room",
   }),
+  fairShare: option({
+    flag: "fair-share",
+    kind: choice("off", "on"),
+    defaultValue: () => "off" as const,
+    help: "on: of each instance that is in use, what it has up to an even part of three quarters of --max-size stays when others need room",
+  }),
   segmentBytesMax: option({
     flag: "segment-size",
     kind: sizeOrAuto(64 * KIB),

@@ -10,7 +10,9 @@ import { EntryActionCache } from "../cache/entry-action-cache.ts";
 import { EntryBlobStore } from "../cache/entry-blob-store.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
 import { GenerationCache } from "../cache/generation-cache.ts";
+import type { OwnerRegister } from "../cache/entry-owner.ts";
 import { InstanceEntryStore } from "../cache/instance-entry-store.ts";
+import { OwnedEntryStore } from "../cache/owned-entry-store.ts";
 import type { OutputReferencesReader } from "../cache/output-references.ts";
 import { SplicedBlobStore } from "../cache/spliced-blob-store.ts";
 
@@ -27,6 +29,8 @@ export interface InstanceCachesOptions {
   readonly entries: EntryStore;
   /** shared: all instances have one; instance: each has its own blobs. */
   readonly scope: "shared" | "instance";
+  /** Where accounts are kept of what is stored for whom. */
+  readonly owners: OwnerRegister | undefined;
   readonly scanner: ContentScanner;
   readonly references: OutputReferencesReader;
 }
@@ -34,7 +38,7 @@ export interface InstanceCachesOptions {
 /** Instances whose parts are kept, which are small; those of another one are made anew when it comes again. */
 const INSTANCES_MAX = 1024;
 
-/** The caches of all instances: the same one, or one each, which clients need not set up. */
+/** The caches of all instances: the same one, or one each, which clients need not set up: for its blobs or its account. */
 export class InstanceCaches {
   readonly #options: InstanceCachesOptions;
   /** What is remembered holds for every instance; whether a blob is there is looked up in the instance's own store. */
@@ -45,7 +49,8 @@ export class InstanceCaches {
 
   constructor(options: InstanceCachesOptions) {
     this.#options = options;
-    this.#shared = options.scope === "shared" ? this.#make(options.entries) : undefined;
+    const { entries, scope, owners } = options;
+    this.#shared = scope === "shared" && owners === undefined ? this.#make(entries) : undefined;
   }
 
   get areShared(): boolean {
@@ -56,9 +61,17 @@ export class InstanceCaches {
     if (this.#shared !== undefined) return this.#shared;
     const known = this.#own.get(instanceName);
     if (known !== undefined) return known;
-    const made = this.#make(new InstanceEntryStore(this.#options.entries, instanceName));
+    const { entries, scope } = this.#options;
+    const accounted = this.accountFor(entries, instanceName);
+    const made = this.#make(scope === "shared" ? accounted : new InstanceEntryStore(accounted, instanceName));
     this.#own.set(instanceName, made, 1);
     return made;
+  }
+
+  /** What is stored by it is on the account of the instance, if there are accounts. */
+  accountFor(entries: EntryStore, instanceName: string): EntryStore {
+    const { owners } = this.#options;
+    return owners === undefined ? entries : new OwnedEntryStore(entries, owners, instanceName);
   }
 
   /** Something that each cache has one of, made when it is first asked for. */

@@ -8,6 +8,7 @@ import type { BlobStore } from "../cache/blob-store.ts";
 import { BlobsByHash } from "../cache/blobs-by-hash.ts";
 import { CHUNKINGS } from "../cache/chunking/chunking.ts";
 import { ACTION_CACHE_SPACE, VALUE_SPACES, type ValueProtocol } from "../cache/entry-key.ts";
+import type { OwnerRegister } from "../cache/entry-owner.ts";
 import type { EntryStore } from "../cache/entry-store.ts";
 import { EntryValueStore } from "../cache/entry-value-store.ts";
 import { MeasuredActionCache } from "../cache/measured-action-cache.ts";
@@ -66,7 +67,7 @@ import { type InstanceCache, InstanceCaches } from "./instance-caches.ts";
 import type { ListenerFiles } from "./listener-files.ts";
 
 /** The store as a listener needs it. */
-export interface ListenerEntryStore extends EntryStore {
+export interface ListenerEntryStore extends EntryStore, OwnerRegister {
   /** The largest entry that it takes. */
   readonly entryBytesMax: number;
 }
@@ -215,11 +216,12 @@ export class Listener {
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes } = this.#options.config;
     const { memoryBudgetBytes, listenerCount } = this.#options.config;
-    const { connectionAgeMsMax, downloadIdleTimeoutMs } = this.#options.config;
+    const { connectionAgeMsMax, downloadIdleTimeoutMs, casScope, fairShare } = this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
     const caches = new InstanceCaches({
       entries: store,
-      scope: this.#options.config.casScope,
+      scope: casScope,
+      owners: fairShare === "on" ? store : undefined,
       scanner: this.#scanner,
       references: protoOutputReferences,
     });
@@ -271,14 +273,19 @@ export class Listener {
       memory: this.#memory,
     });
     const values = (protocol: ValueProtocol): ValueStore =>
-      new MeasuredValueStore(new EntryValueStore(store, VALUE_SPACES[protocol]), this.metrics, protocol);
+      new MeasuredValueStore(
+        // A protocol without instances is one itself.
+        new EntryValueStore(caches.accountFor(store, protocol), VALUE_SPACES[protocol]),
+        this.metrics,
+        protocol,
+      );
     const bazelProtocol = ({ entries, recipes, blobs, actions }: InstanceCache): BazelProtocol =>
       new BazelProtocol({
         bodies,
         blobs: new MeasuredBlobStore(blobs, this.metrics),
         blobsByHash: new BlobsByHash(entries, recipes),
         actions,
-        actionValues: new EntryValueStore(store, ACTION_CACHE_SPACE),
+        actionValues: new EntryValueStore(entries, ACTION_CACHE_SPACE),
         format: protoActionResultFormat,
         meter: this.metrics,
         actionResultBytesMax: config.messageBytesMax,

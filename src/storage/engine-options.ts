@@ -27,6 +27,8 @@ export interface EngineOptions {
   /** Memory for small entries that were read lately; 0: none are kept. */
   readonly hotRecordBytesMax?: number;
   readonly minLeaseMs?: number;
+  /** Keeps accounts by instance, and what those who have little have; default no. See owners/fair-share.ts. */
+  readonly fairShare?: boolean;
   readonly segmentBytesMax?: number;
   /** How long an upload waits for room before it is refused. */
   readonly admissionWaitMs?: number;

@@ -1,22 +1,26 @@
 import type { EngineOptions } from "./engine-options.ts";
+import type { Owners } from "./owners/owners.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import type { SupervisedShard } from "./shard/supervised-shard.ts";
 
 const SECOND_MS = 1000;
 const LEASE_CHECK_MS = 60 * SECOND_MS;
 const CHECKPOINT_INTERVAL_MS = 10 * 60 * SECOND_MS;
+/** What a kill may cost: names of new instances. */
+const OWNERS_SAVE_MS = 10 * SECOND_MS;
 /** A checkpoint is worth writing when at least this many records came since the last one. */
 const CHECKPOINT_RECORDS_MIN = 1000;
 
 export interface HousekeepingOptions {
   readonly options: EngineOptions;
   readonly shards: readonly SupervisedShard[];
+  readonly owners: Owners | undefined;
   readonly onCorrupt: (record: QuarantinedRecord) => void;
   /** Seconds that an entry written now is expected to live; undefined while there is nothing to go by. */
   readonly expectedLifetimeSeconds: () => number | undefined;
 }
 
-/** What an engine does by the clock: syncs at durability relaxed, saves the index, scrubs, watches the leases. */
+/** What an engine does by the clock: syncs at durability relaxed, saves the index and names, scrubs, watches the leases. */
 export class Housekeeping implements Disposable {
   private readonly parts: HousekeepingOptions;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -33,6 +37,8 @@ export class Housekeeping implements Disposable {
       this.every(SECOND_MS, "scrub", (shard) => this.scrub(shard, budgetBytes));
     }
     this.timers.push(setInterval(() => this.checkLeases(), LEASE_CHECK_MS).unref());
+    const { owners } = parts;
+    if (owners !== undefined) this.timers.push(setInterval(() => owners.save(), OWNERS_SAVE_MS).unref());
   }
 
   [Symbol.dispose](): void {

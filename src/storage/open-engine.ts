@@ -9,6 +9,7 @@ import { readBootId } from "./boot-id.ts";
 import { type FileSystem, nodeFileSystem, removeIfThere, removeQuietly } from "./file-system.ts";
 import { HotRecords } from "./hot-records.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
+import { Owners } from "./owners/owners.ts";
 import { ENTRIES_FULL_SHARE, Retirement } from "./retirement.ts";
 import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
 import { PromptReads } from "./segment/prompt-reads.ts";
@@ -99,7 +100,8 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
         }
       },
     ]);
-    const intake = buildIntake(foundation, shards, foreign, segmentFollowers);
+    const owners = options.fairShare === true ? openOwners(foundation, shards) : undefined;
+    const intake = buildIntake(foundation, shards, foreign, segmentFollowers, owners);
     // After recovery: they get what room is left.
     intake.leftUploads.takeIn(leftFiles);
     return {
@@ -110,6 +112,7 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
       readers,
       promptReads: new PromptReads({ fileSystem }),
       hotRecords,
+      owners,
       openSegmentsMax,
       segmentFollowers,
       ...intake,
@@ -198,12 +201,29 @@ async function recoverAndLoad(foundation: Foundation, shards: readonly Supervise
   return foreign;
 }
 
+/** Whose accounts there are, now that what is on them is loaded. */
+function openOwners(
+  { options, sizes, fileSystem, paths, clock, ledger }: Foundation,
+  shards: SupervisedShard[],
+): Owners {
+  return new Owners({
+    fileSystem,
+    path: paths.instances,
+    ledger,
+    clock,
+    logger: options.logger,
+    budgetBytes: sizes.retireAboveBytes,
+    bytesOf: (owner) => shards.reduce((sum, { index }) => sum + index.ownedBytes(owner), 0),
+  });
+}
+
 /** What uploads pass through: staging, admission to the disk, and the retirement that makes room. */
 function buildIntake(
   { options, sizes, fileSystem, paths, clock, boot, ledger, slab }: Foundation,
   shards: readonly SupervisedShard[],
   foreign: SegmentSummary[],
   segmentFollowers: ReadonlySet<SegmentFollower>,
+  owners: Owners | undefined,
 ): { staging: StagingContext; retirement: Retirement; leftUploads: LeftUploads } {
   const { timers = systemTimers, admissionWaitMs = ADMISSION_WAIT_MS } = options;
   const waiting = { waitersMax: UPLOADS_WAITING_MAX, waitMs: admissionWaitMs, timers };
@@ -224,6 +244,7 @@ function buildIntake(
     })),
     bytesTarget: () => Math.min(sizes.retireAboveBytes, options.maxBytes - sizes.keepFreeBytes - admission.bytesWanted),
     foreign,
+    favouredOwners: () => owners?.favoured() ?? [],
     removeForeign({ segmentId, accountedBytes }) {
       removeIfThere(fileSystem, segmentPath(paths.segments, segmentId));
       ledger.release(accountedBytes);

@@ -22,6 +22,8 @@ export interface RetirementOptions {
   readonly bytesTarget: () => number;
   /** Segments of another shard count, oldest first: every shard takes its keys out, then `removeForeign` unlinks. */
   readonly foreign: SegmentSummary[];
+  /** Whose records are kept, see owners/fair-share.ts. */
+  readonly favouredOwners: () => readonly number[];
   readonly removeForeign: (segment: SegmentSummary) => void;
   readonly onRetired: (segmentIds: readonly number[]) => void;
   readonly onError: (error: unknown) => void;
@@ -54,15 +56,22 @@ export class Retirement {
   }
 
   private async run(): Promise<void> {
-    const { shards, onError } = this.options;
+    const { shards, favouredOwners, onError } = this.options;
     let stepsWithoutGain = 0;
+    let isFair = true;
     try {
       while (!this.stopped && this.isNeeded()) {
-        const freed = await this.step();
+        const favoured = isFair ? favouredOwners() : [];
+        const freed = await this.step(favoured);
         stepsWithoutGain = freed > 0 ? 0 : stepsWithoutGain + 1;
-        // Everything that is left is leased or being written: waiting uploads time out, new ones are refused.
+        if (freed > 0) isFair = true;
         const segmentCount = shards.reduce((sum, { stats }) => sum + stats.get("segments"), 0);
-        if (stepsWithoutGain > segmentCount + shards.length) return;
+        if (stepsWithoutGain <= segmentCount + shards.length) continue;
+        // Everything that is left is leased or being written: waiting uploads time out, new ones are refused.
+        if (favoured.length === 0) return;
+        // Or it is favoured, and what the others have is being written.
+        isFair = false;
+        stepsWithoutGain = 0;
       }
     } catch (error) {
       onError(error);
@@ -73,14 +82,16 @@ export class Retirement {
   }
 
   /** @returns bytes freed. */
-  private async step(): Promise<number> {
+  private async step(favouredOwners: readonly number[]): Promise<number> {
     const { onRetired } = this.options;
     const shard = this.oldestShard();
     const foreign = this.options.foreign[0];
     const oldestOwn = shard?.stats.get("oldestSegmentId") ?? 0;
-    if (foreign !== undefined && (oldestOwn === 0 || foreign.segmentId < oldestOwn)) return this.retireForeign(foreign);
+    if (foreign !== undefined && (oldestOwn === 0 || foreign.segmentId < oldestOwn)) {
+      return this.retireForeign(foreign, favouredOwners);
+    }
     if (shard === undefined) return 0;
-    const result = await shard.client.call("retire", {});
+    const result = await shard.client.call("retire", { favouredOwners });
     onRetired(result.retiredSegmentIds);
     return result.freedBytes;
   }
@@ -97,7 +108,7 @@ export class Retirement {
     return oldest;
   }
 
-  private async retireForeign(segment: SegmentSummary): Promise<number> {
+  private async retireForeign(segment: SegmentSummary, favouredOwners: readonly number[]): Promise<number> {
     const { ledger, shards, foreign, removeForeign, onRetired } = this.options;
     const { segmentId } = segment;
     const before = ledger.bytesUsed;
@@ -105,7 +116,9 @@ export class Retirement {
     let deathsBefore: number;
     do {
       deathsBefore = deaths();
-      await Promise.all(shards.map(({ client }) => client.call("retire", { foreignSegmentId: segmentId })));
+      await Promise.all(
+        shards.map(({ client }) => client.call("retire", { foreignSegmentId: segmentId, favouredOwners })),
+      );
       // A shard that had taken its keys out, and was started again while others were at it, has read them anew.
     } while (deaths() !== deathsBefore);
     foreign.shift();

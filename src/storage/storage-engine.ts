@@ -1,9 +1,11 @@
+import type { EntryOwner, OwnerRegister } from "../cache/entry-owner.ts";
 import type { EngineOptions } from "./engine-options.ts";
 import type { DiskLedger } from "./disk-ledger.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { ListenerLink } from "./listener/listener-link.ts";
 import type { ListenerStoreData } from "./listener/listener-protocol.ts";
 import { openEngine } from "./open-engine.ts";
+import { type Account, NumberedOwner, type Owners } from "./owners/owners.ts";
 import type { Retirement } from "./retirement.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import {
@@ -25,6 +27,8 @@ export interface EngineParts extends StoreParts {
   readonly shards: readonly SupervisedShard[];
   readonly retirement: Retirement;
   readonly leftUploads: LeftUploads;
+  /** Undefined where no accounts are kept. */
+  readonly owners: Owners | undefined;
   /** Descriptors for reading segments that each listener may keep open. */
   readonly openSegmentsMax: number;
   /** Told of segments whose files are gone. */
@@ -74,7 +78,7 @@ export interface EngineStats {
  * The engine as a whole: the store of the main thread, with everything that there is once a process. It locks the
  * directory, starts and supervises the shard workers, makes room, keeps house, and serves the stores of other threads.
  */
-export class StorageEngine extends ShardedEntryStore implements AsyncDisposable {
+export class StorageEngine extends ShardedEntryStore implements OwnerRegister, AsyncDisposable {
   declare protected readonly parts: EngineParts;
   private readonly housekeeping: Housekeeping;
   private readonly quarantined: QuarantineReport[] = [];
@@ -86,6 +90,7 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
       options: parts.options,
       shards: parts.shards,
       onCorrupt: (record) => this.noteQuarantine(record),
+      owners: parts.owners,
       expectedLifetimeSeconds: () => this.expectedLifetimeSeconds(),
     });
   }
@@ -111,6 +116,17 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
   async listenerEnded(listenerIndex: number): Promise<void> {
     await this.links.get(listenerIndex)?.ended();
     this.links.delete(listenerIndex);
+  }
+
+  async ownerOf(instanceName: string, isNew: boolean): Promise<EntryOwner | undefined> {
+    const { owners } = this.parts;
+    const owner = owners?.numberOf(instanceName, isNew);
+    return owner === undefined || owners === undefined ? undefined : new NumberedOwner(owner, owners.marks);
+  }
+
+  /** What is stored for whom; nothing where no accounts are kept. */
+  accounts(): Account[] {
+    return [...(this.parts.owners?.accounts() ?? [])];
   }
 
   /** Resolves once every shard worker has answered. @throws {CacheError} unavailable where one is not running. */
@@ -160,9 +176,10 @@ export class StorageEngine extends ShardedEntryStore implements AsyncDisposable 
     if (this.closed) return;
     this.closed = true;
     this.housekeeping[Symbol.dispose]();
-    const { shards, retirement, leftUploads, readers, lock, logger } = this.parts;
+    const { shards, retirement, leftUploads, owners, readers, lock, logger } = this.parts;
     leftUploads[Symbol.dispose]();
     await retirement.stop();
+    owners?.save();
     await Promise.all(
       shards.map(async (shard, shardIndex) => {
         try {

@@ -15,6 +15,10 @@ class FakeShard implements ShardClient {
   readonly #ids: number[];
   /** Segments that are leased: they are kept. */
   leased = false;
+  /** Segments are kept as long as somebody is favoured. */
+  belongsToFavoured = false;
+  /** Who was, at each call. */
+  readonly favoured: (readonly number[])[] = [];
   failure: Error | undefined;
   needsEntries = (): boolean => false;
   deaths = 0;
@@ -35,14 +39,17 @@ class FakeShard implements ShardClient {
 
   deathCount = (): number => this.deaths;
 
-  call = (async (_method: "retire", request: { foreignSegmentId?: number }) => {
+  call = (async (_method: "retire", request: { foreignSegmentId?: number; favouredOwners?: readonly number[] }) => {
     await Promise.resolve();
+    const { favouredOwners = [] } = request;
+    this.favoured.push(favouredOwners);
+    const isKept = this.leased || (this.belongsToFavoured && favouredOwners.length > 0);
     if (this.failure !== undefined) throw this.failure;
     if (request.foreignSegmentId !== undefined) {
       this.foreignIds.push(request.foreignSegmentId);
       this.onForeign();
     }
-    if (request.foreignSegmentId !== undefined || this.leased) return { retiredSegmentIds: [], freedBytes: 0 };
+    if (request.foreignSegmentId !== undefined || isKept) return { retiredSegmentIds: [], freedBytes: 0 };
     const id = this.#ids.shift();
     this.#publish();
     if (id === undefined) return { retiredSegmentIds: [], freedBytes: 0 };
@@ -70,6 +77,7 @@ function setUp(idsOfShards: number[][], options: Partial<RetirementOptions> = {}
     shards,
     bytesTarget: () => 300,
     foreign: [],
+    favouredOwners: () => [],
     removeForeign: () => ledger.release(SEGMENT_BYTES),
     onRetired: (ids) => void retired.push(...ids),
     onError: (error) => void errors.push(error),
@@ -170,6 +178,30 @@ describe("Retirement", () => {
     retirement.check();
     await retirement.stop();
     expect(ledger.bytesUsed).toBe(500);
+  });
+
+  test("tells the shards who is favoured at each step", async () => {
+    const favoured = [[1, 2], [2]];
+    const { shards, ledger, retirement } = setUp([[1, 2, 3, 4, 5]], { favouredOwners: () => favoured.shift() ?? [] });
+    retirement.check();
+    await expect.poll(() => ledger.bytesUsed).toBe(300);
+    expect(shards[0]!.favoured).toEqual([[1, 2], [2]]);
+  });
+
+  test("favours nobody for a step where all that could go is theirs, and goes on", async () => {
+    const { shards, ledger, retirement } = setUp(
+      [
+        [1, 2, 3],
+        [4, 5],
+      ],
+      { favouredOwners: () => [7] },
+    );
+    for (const shard of shards) shard.belongsToFavoured = true;
+    retirement.check();
+    await expect.poll(() => ledger.bytesUsed).toBe(300);
+    await retirement.stop();
+    const unfavoured = shards.flatMap(({ favoured }) => favoured).filter((owners) => owners.length === 0);
+    expect(unfavoured).toHaveLength(2);
   });
 
   test("frees entries of a shard whose index is nearly full, oldest or not", async () => {

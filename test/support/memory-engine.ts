@@ -11,6 +11,11 @@ export class MemoryEngine extends MemoryEntryStore implements Engine {
 
   async heartbeat(): Promise<void> {}
 
+  /** No accounts are kept. */
+  async ownerOf(): Promise<undefined> {
+    return undefined;
+  }
+
   stats(): EngineFigures & { stagedBytes: number } {
     return { stagedBytes: this.stagedBytes, shards: [{ syncs: 1 }, { syncs: 2 }] };
   }

@@ -144,8 +144,9 @@ export class TestShard {
     return finish(this.adopting(value, sizeBytes));
   }
 
-  retire(): number[] {
-    return finish(this.shard.retire(undefined)).retiredSegmentIds;
+  /** @param favouredOwners Whose records are kept. */
+  retire(...favouredOwners: number[]): number[] {
+    return finish(this.shard.retire(undefined, favouredOwners)).retiredSegmentIds;
   }
 
   stageInFile(bytes: Buffer): StagedSource & { kind: "file" } {

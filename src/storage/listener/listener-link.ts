@@ -23,7 +23,7 @@ export class ListenerLink {
   };
 
   constructor(parts: EngineParts, listenerIndex: number, noteQuarantine: (record: QuarantinedRecord) => void) {
-    const { options, sizes, shards, ledger, staging, openSegmentsMax } = parts;
+    const { options, sizes, shards, ledger, staging, owners, openSegmentsMax } = parts;
     const { port1, port2 } = new MessageChannel();
     this.parts = parts;
     this.port = port1;
@@ -40,12 +40,14 @@ export class ListenerLink {
       slab: staging.slab.buffer,
       slabShare: { index: listenerIndex, count: sizes.listenerCount },
       stats: shards.map((shard) => shard.stats.buffer),
+      useMarks: owners?.marks.buffer,
       openSegmentsMax,
       port: port2,
     };
     this.calls = new ThreadCalls<ListenerStoreMethods, EngineMethods>(port1, {
       admit: ({ admission, bytes }, call) => this.admit(admission, bytes, call.signal),
       diskUseChanged: () => this.diskUseChanged(),
+      ownerOf: ({ instanceName, isNew }) => ({ owner: owners?.numberOf(instanceName, isNew) }),
       noteQuarantine(record) {
         noteQuarantine(record);
         return {};

@@ -17,6 +17,8 @@ export interface ListenerStoreData {
   readonly slabShare: SlabShare;
   /** By shard. */
   readonly stats: readonly SharedArrayBuffer[];
+  /** See UseMarks; undefined where no accounts are kept. */
+  readonly useMarks: SharedArrayBuffer | undefined;
   /** Descriptors for reading segments that this thread may keep open. */
   readonly openSegmentsMax: number;
   /** Moves to the thread. */
@@ -34,6 +36,8 @@ export interface EngineMethods {
   admit: { request: { admission: AdmissionName; bytes: number }; response: Nothing };
   /** Bytes were released that somebody waits for, or the disk is fuller than it should be. */
   diskUseChanged: { request: Nothing; response: Nothing };
+  /** The number of an instance, see OwnerRegister. */
+  ownerOf: { request: { instanceName: string; isNew: boolean }; response: { owner: number | undefined } };
   noteQuarantine: { request: QuarantinedRecord; response: Nothing };
   /** Resolves once the store knows every shard: then it may be used. */
   follow: { request: Nothing; response: Nothing };

@@ -1,3 +1,4 @@
+import type { EntryOwner, OwnerRegister } from "../../cache/entry-owner.ts";
 import { type Clock, systemClock } from "../../clock.ts";
 import { ThreadCalls } from "../../thread-calls.ts";
 import { CacheError } from "../../cache/cache-error.ts";
@@ -6,6 +7,8 @@ import { readBootId } from "../boot-id.ts";
 import { type EngineLogger, SLAB_BLOCK_BYTES } from "../engine-options.ts";
 import { type FileSystem, nodeFileSystem } from "../file-system.ts";
 import { HotRecords } from "../hot-records.ts";
+import { NumberedOwner } from "../owners/owners.ts";
+import { UseMarks } from "../owners/use-marks.ts";
 import { PromptReads } from "../segment/prompt-reads.ts";
 import { SegmentReaders } from "../segment/segment-readers.ts";
 import { FollowedShard } from "../shard/followed-shard.ts";
@@ -34,19 +37,22 @@ export interface ListenerStoreSeams {
  * and hands uploads to the shard workers by ports of its own. The main thread is asked where uploads must wait for
  * room, and tells of shards that were started again and of segments that are gone.
  */
-export class ListenerStore extends ShardedEntryStore implements Disposable {
+export class ListenerStore extends ShardedEntryStore implements OwnerRegister, Disposable {
   private readonly calls: EngineCalls;
   private readonly followed: readonly FollowedShard[];
+  private readonly useMarks: UseMarks | undefined;
   private readonly closePort: () => void;
 
   private constructor(
     parts: StoreParts & { shards: readonly FollowedShard[] },
     calls: EngineCalls,
+    useMarks: UseMarks | undefined,
     closePort: () => void,
   ) {
     super(parts);
     this.calls = calls;
     this.followed = parts.shards;
+    this.useMarks = useMarks;
     this.closePort = closePort;
   }
 
@@ -65,9 +71,16 @@ export class ListenerStore extends ShardedEntryStore implements Disposable {
     const promptReads = new PromptReads({ fileSystem });
     const { sizes } = data;
     const parts = { logger, sizes, clock, fileSystem, shards, staging, readers, promptReads, hotRecords };
-    const store = new ListenerStore(parts, calls, () => data.port.close());
+    const useMarks = data.useMarks === undefined ? undefined : new UseMarks(data.useMarks);
+    const store = new ListenerStore(parts, calls, useMarks, () => data.port.close());
     await calls.call("follow", {});
     return store;
+  }
+
+  async ownerOf(instanceName: string, isNew: boolean): Promise<EntryOwner | undefined> {
+    const { useMarks } = this;
+    const { owner } = await this.calls.call("ownerOf", { instanceName, isNew });
+    return owner === undefined || useMarks === undefined ? undefined : new NumberedOwner(owner, useMarks);
   }
 
   /** Bytes of this thread's share of the slab that are in use. */

@@ -28,6 +28,16 @@ interface LiveRecord {
   readonly entry: FoundEntry;
   readonly leased: boolean;
   readonly used: boolean;
+  /** Its owner has no more than its share. */
+  readonly favoured: boolean;
+}
+
+/** What is to be kept of a segment, in the order in which it gets room. */
+interface Choice {
+  readonly kept: readonly LiveRecord[];
+  readonly keptBytes: number;
+  /** Of them, what is kept because it is leased or was used. */
+  readonly creditedBytes: number;
 }
 
 /** A record that was appended again and is not published yet. */
@@ -42,6 +52,8 @@ const SLICE_BYTES = 4 * 1024 * 1024;
 const COPIED_RECORD_BYTES_MAX = 64 * 1024 * 1024;
 /** Records that were merely used since they were written are copied up to this share of the segment. */
 const USED_SHARE_MAX = 0.5;
+/** Less credit than this is for leases alone. */
+const FAVOUR_CREDIT_SHARE_MIN = 0.5;
 /** A segment that would be kept to this share is put behind the others instead of being copied. */
 const KEEP_WHOLE_SHARE_MIN = 0.75;
 
@@ -54,6 +66,10 @@ const KEEP_WHOLE_SHARE_MIN = 0.75;
  * Copying is bounded, so that retirement always makes room: used records up to half of the segment (a segment of
  * one large record is kept or not); leased ones as long as there is credit. The credit starts at half of what the shard holds, is spent by copying and earned back by
  * freeing. A lease that must be broken is counted: the budget is too small for the promise.
+ *
+ * What favoured owners have is kept as it is, used or not: all of them together never have more than a part of the
+ * store, so the others' is found in one round of the segments at the latest (see ../owners/fair-share.ts). It costs no
+ * credit, but leases go before: once they have spent half of the credit nobody is favoured.
  */
 export class Retention {
   private readonly context: ShardContext;
@@ -71,19 +87,18 @@ export class Retention {
   }
 
   /** One step of making room; yields between slices. */
-  *retireOldest(): Generator<undefined, RetireResult> {
+  *retireOldest(favoured: ReadonlySet<number>): Generator<undefined, RetireResult> {
     if (this.segments.oldestSealed() === undefined) this.segments.seal();
     const segmentId = this.segments.oldestSealed();
     if (segmentId === undefined) return { retiredSegmentIds: [], freedBytes: 0 };
     const accounted = this.segments.accountedBytes(segmentId);
-    const { live, replacedCount } = this.liveRecords(segmentId);
-    const kept = this.choose(live, accounted);
-    const keptBytes = kept.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
+    const { live, replacedCount } = this.liveRecords(segmentId, favoured);
+    const { kept, keptBytes, creditedBytes } = this.choose(live, accounted);
     // A segment that holds a replaced value must go before the one that holds the value's successor: else, once that
     // is gone, a restart would bring the old value back. Hence such a segment is not kept, and one that is kept has
     // only segments behind it in which its values may be replaced.
     if (keptBytes >= accounted * KEEP_WHOLE_SHARE_MIN && replacedCount === 0) {
-      this.copyCreditBytes -= keptBytes;
+      this.copyCreditBytes -= creditedBytes;
       if (live.some(({ record }) => isReplaceable(record))) this.segments.seal();
       this.segments.renew(segmentId);
       return { retiredSegmentIds: [], freedBytes: 0 };
@@ -91,25 +106,26 @@ export class Retention {
     yield* this.copyForward(segmentId, kept);
     this.drop(segmentId, live);
     this.segments.unlink(segmentId);
-    this.copyCreditBytes = Math.min(this.copyCreditBytesMax, this.copyCreditBytes + accounted - 2 * keptBytes);
+    const earnedBytes = accounted - keptBytes - creditedBytes;
+    this.copyCreditBytes = Math.min(this.copyCreditBytesMax, this.copyCreditBytes + earnedBytes);
     this.context.stats.add("retiredSegments");
     return { retiredSegmentIds: [segmentId], freedBytes: accounted - keptBytes };
   }
 
   /** Takes this shard's keys out of a segment that was written under another shard count; the file stays. */
-  *leaveForeign(segmentId: number): Generator<undefined, RetireResult> {
-    const { live } = this.liveRecords(segmentId);
+  *leaveForeign(segmentId: number, favoured: ReadonlySet<number>): Generator<undefined, RetireResult> {
+    const { live } = this.liveRecords(segmentId, favoured);
     const bytes = live.reduce((sum, { record }) => sum + recordFootprintBytes(record.storedBytes), 0);
     // A copy is read whole; an adopted segment may be larger than memory.
     const copyable = live.filter(({ record }) => record.storedBytes <= COPIED_RECORD_BYTES_MAX);
-    const kept = this.choose(copyable, bytes);
+    const { kept } = this.choose(copyable, bytes);
     yield* this.copyForward(segmentId, kept);
     this.drop(segmentId, live);
     return { retiredSegmentIds: [], freedBytes: 0 };
   }
 
   /** What the index still points to in a segment, and how many values in it have been replaced since. */
-  private liveRecords(segmentId: number): { live: LiveRecord[]; replacedCount: number } {
+  private liveRecords(segmentId: number, favoured: ReadonlySet<number>): { live: LiveRecord[]; replacedCount: number } {
     const { fileSystem, segmentsDirectory, index, clock, minLeaseSeconds } = this.context;
     let records: PlacedRecord[];
     try {
@@ -139,36 +155,43 @@ export class Retention {
       }
       const used = entry.lastUseSeconds > 0 && entry.lastUseSeconds >= sinceSeconds;
       const leased = entry.lastUseSeconds > 0 && entry.lastUseSeconds + minLeaseSeconds > nowSeconds;
-      live.push({ record, words, entry, leased, used });
+      live.push({ record, words, entry, leased, used, favoured: favoured.has(entry.owner) });
     }
     return { live, replacedCount };
   }
 
-  private choose(live: readonly LiveRecord[], accountedBytes: number): LiveRecord[] {
+  private choose(live: readonly LiveRecord[], accountedBytes: number): Choice {
     const kept: LiveRecord[] = [];
-    let credit = this.copyCreditBytes;
-    let bytes = 0;
+    let keptBytes = 0;
+    let creditedBytes = 0;
+    const credit = (): number => this.copyCreditBytes - creditedBytes;
     for (const candidate of live) {
       if (!candidate.leased) continue;
       const footprint = recordFootprintBytes(candidate.record.storedBytes);
-      if (footprint > credit) {
+      if (footprint > credit()) {
         this.context.stats.add("leasesBroken");
         continue;
       }
-      credit -= footprint;
-      bytes += footprint;
+      creditedBytes += footprint;
+      keptBytes += footprint;
+      kept.push(candidate);
+    }
+    const isFair = credit() >= this.copyCreditBytesMax * FAVOUR_CREDIT_SHARE_MIN;
+    for (const candidate of live) {
+      if (!isFair || candidate.leased || !candidate.favoured) continue;
+      keptBytes += recordFootprintBytes(candidate.record.storedBytes);
       kept.push(candidate);
     }
     for (const candidate of live) {
-      if (candidate.leased || !candidate.used) continue;
+      if (candidate.leased || !candidate.used || (isFair && candidate.favoured)) continue;
       const footprint = recordFootprintBytes(candidate.record.storedBytes);
-      const overShare = live.length > 1 && bytes + footprint > accountedBytes * USED_SHARE_MAX;
-      if (footprint > credit || overShare) continue;
-      credit -= footprint;
-      bytes += footprint;
+      const overShare = live.length > 1 && keptBytes + footprint > accountedBytes * USED_SHARE_MAX;
+      if (footprint > credit() || overShare) continue;
+      creditedBytes += footprint;
+      keptBytes += footprint;
       kept.push(candidate);
     }
-    return kept;
+    return { kept, keptBytes, creditedBytes };
   }
 
   private *copyForward(segmentId: number, kept: readonly LiveRecord[]): Generator<undefined> {

@@ -118,8 +118,11 @@ export interface ShardMethods {
   put: { request: PutRequest; response: PutOutcome };
   /** Uploads that were ready at the same moment: one message for all of them, outcomes in their order. */
   putMany: { request: PutMessage; response: OutcomeMessage };
-  /** Retires this shard's oldest segment, or a foreign one as far as this shard's keys go. */
-  retire: { request: { foreignSegmentId?: number }; response: RetireResult };
+  /**
+   * Retires this shard's oldest segment, or a foreign one as far as this shard's keys go. What belongs to a favoured
+   * owner is kept, see ../owners/fair-share.ts.
+   */
+  retire: { request: { foreignSegmentId?: number; favouredOwners?: readonly number[] }; response: RetireResult };
   /** Takes a record that failed its checksum out of the index. */
   quarantine: { request: QuarantinedRecord; response: { removed: boolean } };
   /** Checks about so many bytes of records against their checksums, going on where the last call stopped. */

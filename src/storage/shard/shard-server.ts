@@ -50,7 +50,7 @@ export class ShardServer {
       case "putMany":
         return encodeOutcomes(await this.enqueue(decodePuts(task.request)));
       case "retire":
-        return this.retire(task.request.foreignSegmentId);
+        return this.retire(task.request);
       case "quarantine": {
         const { space, key, segmentId, offset } = task.request;
         return { removed: this.shard.quarantine(space, key, segmentId, offset) };
@@ -107,8 +107,8 @@ export class ShardServer {
     });
   }
 
-  private retire(foreignSegmentId: number | undefined): Promise<RetireResult> {
-    return this.runLong(this.shard.retire(foreignSegmentId));
+  private retire({ foreignSegmentId, favouredOwners }: ShardMethods["retire"]["request"]): Promise<RetireResult> {
+    return this.runLong(this.shard.retire(foreignSegmentId, favouredOwners));
   }
 
   private runLong<T>(job: Generator<undefined, T>): Promise<T> {

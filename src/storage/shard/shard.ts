@@ -141,9 +141,13 @@ export class Shard {
     return adoptFile(this.context, this.segments, request, this.takeSequence());
   }
 
-  *retire(foreignSegmentId: number | undefined): Generator<undefined, RetireResult> {
-    if (foreignSegmentId === undefined) return yield* this.retention.retireOldest();
-    const result = yield* this.retention.leaveForeign(foreignSegmentId);
+  *retire(
+    foreignSegmentId: number | undefined,
+    favouredOwners: readonly number[] = [],
+  ): Generator<undefined, RetireResult> {
+    const favoured = new Set(favouredOwners);
+    if (foreignSegmentId === undefined) return yield* this.retention.retireOldest(favoured);
+    const result = yield* this.retention.leaveForeign(foreignSegmentId, favoured);
     this.foreign.delete(foreignSegmentId);
     return result;
   }

@@ -298,6 +298,96 @@ describe("a segment that is leased as a whole", () => {
   });
 });
 
+describe("what belongs to a favoured owner", () => {
+  const ownedBy = (owner: number, { key, bytes }: TestValue): TestValue => ({ key: { ...key, owner }, bytes });
+
+  /** A segment of which each owner has every other record, and one behind it. */
+  function mixed(): { ours: TestValue[]; theirs: TestValue[] } {
+    const values = blobs(PER_SEGMENT).map((value, i) => ownedBy(1 + (i % 2), value));
+    shard.put(...values);
+    shard.put(...blobs(PER_SEGMENT));
+    shard.pass(1);
+    return { ours: values.filter((_, i) => i % 2 === 0), theirs: values.filter((_, i) => i % 2 === 1) };
+  }
+
+  test("is copied forward although nobody used it; what others have is not", () => {
+    const { ours, theirs } = mixed();
+    expect(shard.retire(1)).toEqual([1]);
+    shard.expectStored(...ours);
+    shard.expectAbsent(...theirs);
+    shard.expectSettled();
+    open();
+    shard.expectStored(...ours);
+    expect(shard.find(ours[0]!)?.owner).toBe(1);
+  });
+
+  test("goes like everything else where nobody is favoured, or another one", () => {
+    const { ours, theirs } = mixed();
+    expect(shard.retire(7)).toEqual([1]);
+    shard.expectAbsent(...ours, ...theirs);
+  });
+
+  test("is never nobody's", () => {
+    const [oldest] = fill(2);
+    expect(shard.retire(1, 2)).toEqual([1]);
+    shard.expectAbsent(...oldest!);
+  });
+
+  test("is kept in place where it fills the segment, again and again, and is not copied", () => {
+    const ours = blobs(PER_SEGMENT).map((value) => ownedBy(1, value));
+    shard.put(...ours);
+    shard.put(...blobs(PER_SEGMENT));
+    shard.put(...blobs(PER_SEGMENT));
+    for (let round = 0; round < 20; round += 1) {
+      while (shard.retire(1).length > 0);
+      shard.put(...blobs(PER_SEGMENT));
+    }
+    shard.expectStored(...ours);
+    expect(shard.stats.get("copiedRecords")).toBe(0);
+    shard.expectSettled();
+  });
+
+  test("does not cost others their leases", () => {
+    const { ours, theirs } = mixed();
+    const leased = theirs.slice(0, 3);
+    for (const value of leased) shard.use(value);
+    expect(shard.retire(1)).toEqual([1]);
+    shard.expectStored(...ours, ...leased);
+    shard.expectAbsent(...theirs.slice(3));
+    expect(shard.stats.get("leasesBroken")).toBe(0);
+  });
+
+  test("is not favoured once leases have spent half of the credit", () => {
+    // Credit for about two and a half segments, of which one and a half are spent.
+    open({ bytesMax: 100_000 });
+    const ours = blobs(PER_SEGMENT).map((value) => ownedBy(1, value));
+    const leased = blobs(2 * PER_SEGMENT);
+    shard.put(...leased);
+    for (const value of leased) shard.use(value);
+    shard.put(...ours);
+    shard.put(...blobs(PER_SEGMENT));
+    for (const value of leased) shard.use(value);
+    expect(shard.retire(1), "kept as a whole").toEqual([]);
+    expect(shard.retire(1), "kept as a whole").toEqual([]);
+    expect(shard.retire(1)).toEqual([3]);
+    shard.expectAbsent(...ours);
+    shard.expectStored(...leased);
+    expect(shard.stats.get("leasesBroken")).toBe(0);
+  });
+
+  test("is kept round after round: what is copied for its sake costs no credit", () => {
+    open({ bytesMax: 100_000 });
+    const { ours } = mixed();
+    for (let round = 0; round < 30; round += 1) {
+      shard.retire(1);
+      shard.expectStored(...ours);
+      if (shard.stats.get("segments") < 3) shard.put(...blobs(PER_SEGMENT));
+    }
+    expect(shard.stats.get("copiedBytes")).toBeGreaterThan(100_000);
+    shard.expectSettled();
+  });
+});
+
 describe("the bound of copying", () => {
   test("everything leased: retirement still makes room, and counts the leases that it breaks", () => {
     open({ bytesMax: 200_000 });

@@ -20,7 +20,7 @@ import {
   type ServiceProcess,
 } from "./service-manager/service-environment.ts";
 
-export { type Config, hasCredentials } from "./config/options.ts";
+export { type Config, hasCredentials, keepsAccounts } from "./config/options.ts";
 
 /**
  * One effective value and where it came from: `flag --port`, `environment KURA_PORT`, `file <path>`, `default`, or
@@ -167,7 +167,7 @@ function resolveOptions(given: (option: Option<unknown>) => GivenText | undefine
 
 /** Values that are fine alone and not together. */
 function conflictsIn(config: Config, { socket }: ServiceEnvironment): string[] {
-  const { maxBytes, stagingDiskBytes, blobBytesMax, listenerCount } = config;
+  const { maxBytes, stagingDiskBytes, blobBytesMax, listenerCount, instanceQuotas } = config;
   const bytes = (value: number) => OPTIONS.maxBytes.kind.format(value);
   const problems: string[] = [];
   if (stagingDiskBytes >= maxBytes) {
@@ -177,6 +177,11 @@ function conflictsIn(config: Config, { socket }: ServiceEnvironment): string[] {
   }
   if (blobBytesMax > maxBytes) {
     problems.push(`--max-blob-size: expected at most --max-size (${bytes(maxBytes)}), got ${bytes(blobBytesMax)}`);
+  }
+  for (const { pattern, bytesMax } of instanceQuotas) {
+    if (bytesMax <= maxBytes) continue;
+    const quota = `${pattern.text}=${bytes(bytesMax)}`;
+    problems.push(`--instance-quotas: expected at most --max-size (${bytes(maxBytes)}) each, got ${quota}`);
   }
   if (socket !== undefined && listenerCount > 1) {
     // Each thread closes the descriptor that it listens on, and Node cannot duplicate one.

@@ -2,7 +2,7 @@ import { isIPv6 } from "node:net";
 import process from "node:process";
 import { roleIncludes } from "./auth/role.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { type Config, hasCredentials } from "./config.ts";
+import { type Config, hasCredentials, keepsAccounts } from "./config.ts";
 import { descriptorLimit } from "./config/descriptor-limit.ts";
 import { UploadExchange, type UploadHolder } from "./grpc/upload-exchange.ts";
 import { ConnectionSlots } from "./listener/connection-slots.ts";
@@ -419,7 +419,8 @@ function messageOf(error: unknown): string {
 function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise<Engine> {
   const { directory, maxBytes, shardCount, listenerCount, durability, atRest } = config;
   const { stagingMemoryBytes, stagingDiskBytes } = config;
-  const { hotBlobBytesMax, minLeaseMs, fairShare, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } = config;
+  const { hotBlobBytesMax, minLeaseMs, instanceQuotas, segmentBytesMax, scrubBytesPerSecond, checkpointIntervalMs } =
+    config;
   return StorageEngine.open({
     directory,
     maxBytes,
@@ -431,7 +432,8 @@ function openShardedStore(config: Config, logger: Logger, clock: Clock): Promise
     stagingDiskBytes,
     hotRecordBytesMax: hotBlobBytesMax,
     minLeaseMs,
-    fairShare: fairShare === "on",
+    fairShare: keepsAccounts(config),
+    quotaOf: (instanceName) => instanceQuotas.find(({ pattern }) => pattern.matches(instanceName))?.bytesMax,
     scrubBytesPerSecond,
     checkpointIntervalMs,
     openSegmentsMax: Math.floor(Math.min(OPEN_SEGMENTS_MAX, descriptorLimit() / 8)),

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Config, formatSettings, type Invocation, loadConfig } from "../src/config.ts";
+import { type Config, formatSettings, type Invocation, keepsAccounts, loadConfig } from "../src/config.ts";
 import { makeTemporaryDirectory, type TemporaryDirectory } from "./support/temporary-directory.ts";
 
 const MIB = 1024 * 1024;
@@ -225,6 +225,31 @@ describe("loadConfig", () => {
     for (const text of ["10.0.0.0/33", "10.0.0.0/8,", "localhost"]) {
       expect(problemsFrom(["--asset-allow-private", text])).toEqual([expect.stringContaining("--asset-allow-private")]);
     }
+  });
+
+  it("takes quotas by patterns of instance names, of which there may be none", () => {
+    const { instanceQuotas } = configFrom(["--instance-quotas", "main=1GiB, branch/*=512MiB,a=b=1MiB,=2MiB"]);
+    expect(instanceQuotas.map(({ pattern, bytesMax }) => [pattern.text, bytesMax])).toEqual([
+      ["main", 2 ** 30],
+      ["branch/*", 2 ** 29],
+      ["a=b", 2 ** 20],
+      ["", 2 ** 21],
+    ]);
+    expect(configFrom(["--instance-quotas", ""]).instanceQuotas).toEqual([]);
+    for (const text of ["main", "main=", "main=many", "main=1GiB,", "main=10"]) {
+      expect(problemsFrom(["--instance-quotas", text])).toEqual([expect.stringContaining("--instance-quotas")]);
+    }
+  });
+
+  it("refuses a quota that is larger than the cache", () => {
+    const problems = problemsFrom(["--max-size", "1GiB", "--instance-quotas", "main=1GiB,other=2GiB"]);
+    expect(problems).toEqual(["--instance-quotas: expected at most --max-size (1GiB) each, got other=2GiB"]);
+  });
+
+  it("keeps accounts where there are shares or quotas", () => {
+    expect(keepsAccounts(configFrom([]))).toBe(false);
+    expect(keepsAccounts(configFrom(["--fair-share", "on"]))).toBe(true);
+    expect(keepsAccounts(configFrom(["--instance-quotas", "*=1MiB"]))).toBe(true);
   });
 
   it("prints the effective options as a file that means the same", () => {

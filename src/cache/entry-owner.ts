@@ -4,6 +4,11 @@ export interface EntryOwner {
   readonly number: number;
   /** The instance reads or writes: it is in use. */
   noteUse(): void;
+  /**
+   * Asks for room in the quota, which is made of what the instance has had longest. No promise where there is room.
+   * @throws {CacheError} resource_exhausted where all that it has is leased, or the quota is smaller than this.
+   */
+  admit(sizeBytes: number): Promise<void> | undefined;
 }
 
 /** A store that keeps accounts of what is stored for whom. */

@@ -13,7 +13,7 @@ import type {
 
 /**
  * Puts what an instance uploads on its account. What it reads is found whoever has stored it; that it reads says that
- * the instance is in use. An instance has an account from its first upload on: names that are only asked for have none.
+ * the instance is in use. What does not fit into its quota is not begun. An instance has an account from its first upload on: names that are only asked for have none.
  */
 export class OwnedEntryStore implements EntryStore {
   readonly #entries: EntryStore;
@@ -53,7 +53,9 @@ export class OwnedEntryStore implements EntryStore {
   stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry> | StagedEntry {
     const owner = this.#owner;
     if (owner === undefined) return this.#become().then(() => this.stage(key, options));
-    return this.#entries.stage(owned(key, owner), options);
+    const admitting = owner.admit(key.sizeBytes ?? options?.sizeBytes ?? 0);
+    if (admitting === undefined) return this.#entries.stage(owned(key, owner), options);
+    return admitting.then(() => this.#entries.stage(owned(key, owner), options));
   }
 
   async attach(key: EntryKey, detached: DetachedEntry): Promise<StagedEntry> {
@@ -61,13 +63,16 @@ export class OwnedEntryStore implements EntryStore {
   }
 
   async put(key: EntryKey, bytes: Uint8Array): Promise<void> {
-    await this.#entries.put(owned(key, this.#owner ?? (await this.#become())), bytes);
+    const owner = this.#owner ?? (await this.#become());
+    await owner.admit(bytes.length);
+    await this.#entries.put(owned(key, owner), bytes);
   }
 
   async putAll(puts: readonly EntryPut[]): Promise<unknown[]> {
     let owner: EntryOwner;
     try {
       owner = this.#owner ?? (await this.#become());
+      await owner.admit(puts.reduce((sum, put) => sum + put.bytes.length, 0));
     } catch (error) {
       return puts.map(() => error);
     }

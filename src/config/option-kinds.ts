@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
+import { NamePattern } from "../auth/name-pattern.ts";
 import { type Cidr, formatCidr, parseCidr } from "../cidr.ts";
 
 /** How the values of an option are written: the text form of the command line, the environment and the file. */
@@ -196,6 +197,31 @@ export const cidrs: OptionKind<readonly Cidr[]> = {
   },
   format: (value) => value.map(formatCidr).join(","),
 };
+
+/** What instances whose names fit may have stored. */
+export interface InstanceQuota {
+  readonly pattern: NamePattern;
+  readonly bytesMax: number;
+}
+
+const quotaSize = size(KIB);
+
+/** Patterns of instance names with a size each, and commas between them; may be none. */
+export const quotas: OptionKind<readonly InstanceQuota[]> = {
+  placeholder: "PATTERN=SIZE,...",
+  expected: `patterns of instance names with ${quotaSize.expected} each, such as main=50GiB,branch/*=5GiB`,
+  parse: (text) => {
+    const found = text === "" ? [] : text.split(",").map((part) => parseQuota(part.trim()));
+    return found.includes(undefined) ? undefined : { value: found.filter((quota) => quota !== undefined) };
+  },
+  format: (value) => value.map(({ pattern, bytesMax }) => `${pattern.text}=${quotaSize.format(bytesMax)}`).join(","),
+};
+
+function parseQuota(text: string): InstanceQuota | undefined {
+  const at = text.lastIndexOf("=");
+  const bytesMax = at === -1 ? undefined : quotaSize.parse(text.slice(at + 1));
+  return bytesMax && { pattern: new NamePattern(text.slice(0, at)), bytesMax: bytesMax.value };
+}
 
 function within(value: number | undefined, min: number, max: number): { value: number } | undefined {
   return value !== undefined && value >= min && value <= max ? { value } : undefined;

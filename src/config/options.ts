@@ -17,6 +17,7 @@ import {
   optionalUrl,
   path,
   port,
+  quotas,
   share,
   size,
   sizeOrAuto,
@@ -48,6 +49,11 @@ interface CredentialSources {
 export function hasCredentials(sources: CredentialSources): boolean {
   const { tlsClientCaPath, htpasswdPath, tokensPath, jwtKeysAt } = sources;
   return [tlsClientCaPath, htpasswdPath, tokensPath, jwtKeysAt].some((source) => source !== undefined);
+}
+
+/** Whether it is counted what is stored for which instance. */
+export function keepsAccounts({ fairShare, instanceQuotas }: Pick<Config, "fairShare" | "instanceQuotas">): boolean {
+  return fairShare === "on" || instanceQuotas.length > 0;
 }
 
 /** One option: the command line, the environment, the file, the checks and the README table all come from this. */
@@ -171,6 +177,13 @@ export const OPTIONS = {
     kind: choice("off", "on"),
     defaultValue: () => "off" as const,
     help: "on: of each instance that is in use, what it has up to an even part of three quarters of --max-size stays when others need room",
+  }),
+  instanceQuotas: option({
+    flag: "instance-quotas",
+    kind: quotas,
+    defaultValue: () => [],
+    defaultText: "none",
+    help: "what each instance may have stored at the most, by patterns of names of which the first that fits counts; with it --fair-share is on",
   }),
   segmentBytesMax: option({
     flag: "segment-size",

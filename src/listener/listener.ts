@@ -17,7 +17,7 @@ import { MeasuredValueStore } from "../cache/measured-value-store.ts";
 import type { ValueStore } from "../cache/value-store.ts";
 import { MemoryBudget } from "../cache/memory-budget.ts";
 import type { Clock } from "../clock.ts";
-import type { Config } from "../config.ts";
+import { type Config, keepsAccounts } from "../config.ts";
 import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
 import { authorizedMethods, callAdmission } from "../grpc/authorized-methods.ts";
 import { actionCacheService } from "../grpc/action-cache-service.ts";
@@ -216,12 +216,12 @@ export class Listener {
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes } = this.#options.config;
     const { memoryBudgetBytes, listenerCount } = this.#options.config;
-    const { connectionAgeMsMax, downloadIdleTimeoutMs, casScope, fairShare } = this.#options.config;
+    const { connectionAgeMsMax, downloadIdleTimeoutMs, casScope } = this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
     const caches = new InstanceCaches({
       entries: store,
       scope: casScope,
-      owners: fairShare === "on" ? store : undefined,
+      owners: keepsAccounts(this.#options.config) ? store : undefined,
       scanner: this.#scanner,
       references: protoOutputReferences,
     });

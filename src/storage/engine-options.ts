@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly minLeaseMs?: number;
   /** Keeps accounts by instance, and what those who have little have; default no. See owners/fair-share.ts. */
   readonly fairShare?: boolean;
+  /** With `fairShare`: what an instance may have at the most; undefined: whatever finds room. */
+  readonly quotaOf?: (instanceName: string) => number | undefined;
   readonly segmentBytesMax?: number;
   /** How long an upload waits for room before it is refused. */
   readonly admissionWaitMs?: number;

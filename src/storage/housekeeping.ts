@@ -1,5 +1,6 @@
 import type { EngineOptions } from "./engine-options.ts";
 import type { Owners } from "./owners/owners.ts";
+import type { Quotas } from "./owners/quotas.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import type { SupervisedShard } from "./shard/supervised-shard.ts";
 
@@ -15,6 +16,7 @@ export interface HousekeepingOptions {
   readonly options: EngineOptions;
   readonly shards: readonly SupervisedShard[];
   readonly owners: Owners | undefined;
+  readonly quotas: Quotas | undefined;
   readonly onCorrupt: (record: QuarantinedRecord) => void;
   /** Seconds that an entry written now is expected to live; undefined while there is nothing to go by. */
   readonly expectedLifetimeSeconds: () => number | undefined;
@@ -37,7 +39,8 @@ export class Housekeeping implements Disposable {
       this.every(SECOND_MS, "scrub", (shard) => this.scrub(shard, budgetBytes));
     }
     this.timers.push(setInterval(() => this.checkLeases(), LEASE_CHECK_MS).unref());
-    const { owners } = parts;
+    const { owners, quotas } = parts;
+    if (quotas !== undefined) this.timers.push(setInterval(() => void quotas.enforce(), SECOND_MS).unref());
     if (owners !== undefined) this.timers.push(setInterval(() => owners.save(), OWNERS_SAVE_MS).unref());
   }
 

@@ -9,6 +9,8 @@ import { readBootId } from "./boot-id.ts";
 import { type FileSystem, nodeFileSystem, removeIfThere, removeQuietly } from "./file-system.ts";
 import { HotRecords } from "./hot-records.ts";
 import { checkpointFileName } from "./index/index-checkpoint.ts";
+import { ownedBytes } from "./owners/numbered-owner.ts";
+import { Quotas } from "./owners/quotas.ts";
 import { Owners } from "./owners/owners.ts";
 import { ENTRIES_FULL_SHARE, Retirement } from "./retirement.ts";
 import { segmentIdOfFileName, segmentPath } from "./segment/segment-file.ts";
@@ -113,6 +115,7 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
       promptReads: new PromptReads({ fileSystem }),
       hotRecords,
       owners,
+      quotas: owners === undefined ? undefined : new Quotas({ owners, shards, logger: options.logger }),
       openSegmentsMax,
       segmentFollowers,
       ...intake,
@@ -213,7 +216,8 @@ function openOwners(
     clock,
     logger: options.logger,
     budgetBytes: sizes.retireAboveBytes,
-    bytesOf: (owner) => shards.reduce((sum, { index }) => sum + index.ownedBytes(owner), 0),
+    bytesOf: (owner) => ownedBytes(shards, owner),
+    quotaOf: (name) => options.quotaOf?.(name),
   });
 }
 

@@ -5,7 +5,9 @@ import { Housekeeping } from "./housekeeping.ts";
 import { ListenerLink } from "./listener/listener-link.ts";
 import type { ListenerStoreData } from "./listener/listener-protocol.ts";
 import { openEngine } from "./open-engine.ts";
-import { type Account, NumberedOwner, type Owners } from "./owners/owners.ts";
+import { NumberedOwner } from "./owners/numbered-owner.ts";
+import type { Account, Owners } from "./owners/owners.ts";
+import type { Quotas } from "./owners/quotas.ts";
 import type { Retirement } from "./retirement.ts";
 import type { QuarantinedRecord } from "./shard/shard-protocol.ts";
 import {
@@ -29,6 +31,7 @@ export interface EngineParts extends StoreParts {
   readonly leftUploads: LeftUploads;
   /** Undefined where no accounts are kept. */
   readonly owners: Owners | undefined;
+  readonly quotas: Quotas | undefined;
   /** Descriptors for reading segments that each listener may keep open. */
   readonly openSegmentsMax: number;
   /** Told of segments whose files are gone. */
@@ -91,6 +94,7 @@ export class StorageEngine extends ShardedEntryStore implements OwnerRegister, A
       shards: parts.shards,
       onCorrupt: (record) => this.noteQuarantine(record),
       owners: parts.owners,
+      quotas: parts.quotas,
       expectedLifetimeSeconds: () => this.expectedLifetimeSeconds(),
     });
   }
@@ -119,9 +123,11 @@ export class StorageEngine extends ShardedEntryStore implements OwnerRegister, A
   }
 
   async ownerOf(instanceName: string, isNew: boolean): Promise<EntryOwner | undefined> {
-    const { owners } = this.parts;
-    const owner = owners?.numberOf(instanceName, isNew);
-    return owner === undefined || owners === undefined ? undefined : new NumberedOwner(owner, owners.marks);
+    const { owners, quotas, shards } = this.parts;
+    const entry = owners?.find(instanceName, isNew);
+    if (owners === undefined || quotas === undefined || entry === undefined) return undefined;
+    const { marks } = owners;
+    return new NumberedOwner(entry, { marks, shards, makeRoom: (bytes) => quotas.makeRoom(entry.owner, bytes) });
   }
 
   /** What is stored for whom; nothing where no accounts are kept. */

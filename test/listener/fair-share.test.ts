@@ -54,7 +54,7 @@ const UPLOADS: Record<string, (bytes: Buffer) => Promise<unknown>> = {
 };
 
 async function flood(upload: (bytes: Buffer) => Promise<unknown>): Promise<void> {
-  for (let sent = 0; sent < 3 * MAX_BYTES; sent += 4 * 512 * KIB) {
+  for (let sent = 0; sent < 1.5 * MAX_BYTES; sent += 4 * 512 * KIB) {
     await Promise.all(Array.from({ length: 4 }, () => upload(random.bytes(512 * KIB))));
   }
 }
@@ -81,7 +81,7 @@ async function status(path: string): Promise<number> {
   return response.status;
 }
 
-describe.each(Object.keys(UPLOADS))("an instance that uploads three times the budget over %s", (how) => {
+describe.each(Object.keys(UPLOADS))("an instance that uploads more than the budget over %s", (how) => {
   test.each(["shared", "instance"])(
     "takes nothing from others that have little, with --cas-scope %s",
     async (scope) => {
@@ -103,5 +103,44 @@ describe.each(Object.keys(UPLOADS))("an instance that uploads three times the bu
     expect((await quiet.findMissing(blobs)).size).toBe(blobs.length);
     expect(await quiet.getActionResult(action)).toBeUndefined();
     expect(await status(value)).toBe(404);
+  });
+});
+
+describe("--instance-quotas", () => {
+  const QUOTA = "team/noisy=2MiB,gradle=1MiB";
+
+  test("keeps an instance to its quota, and what it has newest is there", async () => {
+    await start("--instance-quotas", QUOTA);
+    const { blobs } = await quietSet();
+    for (let i = 0; i < 40; i += 1) await noisy.write(random.bytes(256 * KIB));
+    const newest = random.bytes(256 * KIB);
+    await httpPut(`team/noisy/cas/${digestOf(newest).hash}`, newest);
+    expect(await noisy.findMissing([digestOf(newest)])).toEqual(new Set());
+    expect(await quiet.findMissing(blobs)).toEqual(new Set());
+  });
+
+  test("where all that it has is leased, answers as where there is no room, over gRPC and HTTP", async () => {
+    await start("--instance-quotas", QUOTA, "--min-lease", "1h");
+    const leased = Array.from({ length: 7 }, () => random.bytes(256 * KIB));
+    for (const bytes of leased) await noisy.write(bytes);
+    const digests = leased.map((bytes) => digestOf(bytes));
+    expect(await noisy.findMissing(digests)).toEqual(new Set());
+    const more = random.bytes(300 * KIB);
+    await expect(noisy.write(more)).rejects.toMatchObject({ code: 8, details: expect.stringContaining("quota") });
+    const batch = await noisy.batchUpdate([{ digest: digestOf(more), data: more }]);
+    expect(batch.responses[0]?.status).toMatchObject({ code: 8 });
+    const http = await fetch(url(`team/noisy/cas/${digestOf(more).hash}`), { method: "PUT", body: more });
+    expect([http.status, http.headers.get("retry-after")]).toEqual([429, "10"]);
+    expect(await noisy.findMissing(digests)).toEqual(new Set());
+    await quiet.write(more);
+    expect(await quiet.findMissing([digestOf(more)])).toEqual(new Set());
+  });
+
+  test("counts a protocol without instances by its own name", async () => {
+    await start("--instance-quotas", QUOTA);
+    const put = (bytes: Buffer) =>
+      fetch(url("gradle/0123456789abcdef0123456789abcdef"), { method: "PUT", body: bytes });
+    expect((await put(random.bytes(2 * MIB))).status).toBe(429);
+    expect((await put(random.bytes(MIB / 2))).status).toBe(200);
   });
 });

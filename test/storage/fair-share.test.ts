@@ -123,6 +123,63 @@ test("one instance alone keeps its newest, as without shares", async () => {
   expect(present(fresh)).toEqual(hashes(fresh));
 });
 
+describe("an instance with a quota", () => {
+  const QUOTA_BYTES = MIB;
+  const quotaOf = (name: string): number | undefined => (name === "noisy" ? QUOTA_BYTES : undefined);
+
+  test("that uploads ten times the budget loses its own oldest, and nobody else anything", async () => {
+    await open({ quotaOf });
+    // More than an even share: together they have no more than three quarters.
+    const quiet = contents(270, 16 * KIB);
+    await putAll("quiet", quiet);
+    const newest = contents(16, 16 * KIB);
+    for (let sent = 0; sent < 10 * MAX_BYTES; sent += 16 * 16 * KIB) {
+      await putAll("noisy", contents(16, 16 * KIB));
+      expect(accounts()["noisy"]).toBeLessThanOrEqual(QUOTA_BYTES);
+    }
+    await putAll("noisy", newest);
+    expect(present(newest)).toEqual(hashes(newest));
+    expect(present(quiet)).toEqual(hashes(quiet));
+    expect(accounts()["noisy"]).toBeGreaterThan(QUOTA_BYTES / 2);
+  });
+
+  test("is told to come again where all that it has is leased, in any thread, and others are not", async () => {
+    await open({ quotaOf, listenerCount: 2, minLeaseMs: 3_600_000 });
+    const leased = contents(60, 16 * KIB);
+    await putAll("noisy", leased);
+    for (const { key } of leased) engine.store.find(key, { renew: true });
+    const other = await openListenerStore(engine.store);
+    const [small, large] = [contents(16, 16 * KIB), contents(1, 100 * KIB)] as [CasContent[], [CasContent]];
+    const refused = { code: "resource_exhausted", retryAfterMs: 10_000, message: expect.stringContaining("quota") };
+    for (const store of [engine.store, other.store]) {
+      const noisy = new OwnedEntryStore(store, store, "noisy");
+      expect(await noisy.putAll(small)).toEqual(small.map(() => expect.objectContaining(refused)));
+      await expect(noisy.put(large[0].key, large[0].bytes)).rejects.toMatchObject(refused);
+      await expect(async () => noisy.stage(large[0].key)).rejects.toMatchObject(refused);
+    }
+    expect(present(leased)).toEqual(hashes(leased));
+    await putAll("quiet", small);
+    expect(present(small)).toEqual(hashes(small));
+    await other.end();
+  });
+
+  test("never has room for what is larger", async () => {
+    await open({ quotaOf });
+    const [large] = randomContents(random, [QUOTA_BYTES]) as [CasContent];
+    await expect(instance("noisy").put(large.key, large.bytes)).rejects.toMatchObject({ code: "resource_exhausted" });
+    await putAll("quiet", [large]);
+  });
+
+  test("that has less after a restart is trimmed to it", async () => {
+    await open();
+    await putAll("noisy", contents(128, 16 * KIB));
+    await engine.close();
+    await open({ quotaOf });
+    await expect.poll(() => accounts()["noisy"], { timeout: 30_000 }).toBeLessThanOrEqual(QUOTA_BYTES);
+    expect(accounts()["noisy"]).toBeGreaterThan(QUOTA_BYTES / 2);
+  });
+});
+
 describe("the names of instances", () => {
   const file = (): string => join(directory.path, "instances.json");
 

@@ -23,7 +23,7 @@ export class ListenerLink {
   };
 
   constructor(parts: EngineParts, listenerIndex: number, noteQuarantine: (record: QuarantinedRecord) => void) {
-    const { options, sizes, shards, ledger, staging, owners, openSegmentsMax } = parts;
+    const { options, sizes, shards, ledger, staging, owners, quotas, openSegmentsMax } = parts;
     const { port1, port2 } = new MessageChannel();
     this.parts = parts;
     this.port = port1;
@@ -47,7 +47,8 @@ export class ListenerLink {
     this.calls = new ThreadCalls<ListenerStoreMethods, EngineMethods>(port1, {
       admit: ({ admission, bytes }, call) => this.admit(admission, bytes, call.signal),
       diskUseChanged: () => this.diskUseChanged(),
-      ownerOf: ({ instanceName, isNew }) => ({ owner: owners?.numberOf(instanceName, isNew) }),
+      ownerOf: ({ instanceName, isNew }) => ({ entry: owners?.find(instanceName, isNew) }),
+      makeRoom: async ({ owner, bytes }) => ({ isRoom: (await quotas?.makeRoom(owner, bytes)) ?? true }),
       noteQuarantine(record) {
         noteQuarantine(record);
         return {};

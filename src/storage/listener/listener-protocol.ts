@@ -1,6 +1,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { EngineSizes } from "../engine-options.ts";
 import type { IndexBuffers } from "../index/index-layout.ts";
+import type { OwnerEntry } from "../owners/owners.ts";
 import type { QuarantinedRecord } from "../shard/shard-protocol.ts";
 import type { SlabShare } from "../staging/staging-slab.ts";
 
@@ -36,8 +37,10 @@ export interface EngineMethods {
   admit: { request: { admission: AdmissionName; bytes: number }; response: Nothing };
   /** Bytes were released that somebody waits for, or the disk is fuller than it should be. */
   diskUseChanged: { request: Nothing; response: Nothing };
-  /** The number of an instance, see OwnerRegister. */
-  ownerOf: { request: { instanceName: string; isNew: boolean }; response: { owner: number | undefined } };
+  /** Who an instance is, see OwnerRegister. */
+  ownerOf: { request: { instanceName: string; isNew: boolean }; response: { entry: OwnerEntry | undefined } };
+  /** See Quotas; whether there is room now. */
+  makeRoom: { request: { owner: number; bytes: number }; response: { isRoom: boolean } };
   noteQuarantine: { request: QuarantinedRecord; response: Nothing };
   /** Resolves once the store knows every shard: then it may be used. */
   follow: { request: Nothing; response: Nothing };

@@ -7,7 +7,7 @@ import { readBootId } from "../boot-id.ts";
 import { type EngineLogger, SLAB_BLOCK_BYTES } from "../engine-options.ts";
 import { type FileSystem, nodeFileSystem } from "../file-system.ts";
 import { HotRecords } from "../hot-records.ts";
-import { NumberedOwner } from "../owners/owners.ts";
+import { NumberedOwner } from "../owners/numbered-owner.ts";
 import { UseMarks } from "../owners/use-marks.ts";
 import { PromptReads } from "../segment/prompt-reads.ts";
 import { SegmentReaders } from "../segment/segment-readers.ts";
@@ -78,9 +78,12 @@ export class ListenerStore extends ShardedEntryStore implements OwnerRegister, D
   }
 
   async ownerOf(instanceName: string, isNew: boolean): Promise<EntryOwner | undefined> {
-    const { useMarks } = this;
-    const { owner } = await this.calls.call("ownerOf", { instanceName, isNew });
-    return owner === undefined || useMarks === undefined ? undefined : new NumberedOwner(owner, useMarks);
+    const { useMarks: marks, followed: shards, calls } = this;
+    const { entry } = await calls.call("ownerOf", { instanceName, isNew });
+    if (entry === undefined || marks === undefined) return undefined;
+    const { owner } = entry;
+    const makeRoom = async (bytes: number): Promise<boolean> => (await calls.call("makeRoom", { owner, bytes })).isRoom;
+    return new NumberedOwner(entry, { marks, shards, makeRoom });
   }
 
   /** Bytes of this thread's share of the slab that are in use. */

@@ -17,11 +17,16 @@ const SHARED_OUT = 3 / 4;
  *     holds     ├───┤            ├─────────────────────────┤├─────┤
  *               is kept          its oldest records go      is kept
  *
+ * Where all of them together have no more than what is shared out, everybody's are: what is in the way then has been
+ * dropped or replaced, and whoever keeps within a quota takes nothing from others.
+ *
  * One owner alone has nobody to be protected from: its oldest records make room for its newest, as without shares.
  * @param owners All that are in use.
  */
 export function favouredOwners(owners: readonly OwnedBytes[], budgetBytes: number): number[] {
   if (owners.length < 2) return [];
-  const bytesMax = (budgetBytes * SHARED_OUT) / owners.length;
+  const sharedBytes = budgetBytes * SHARED_OUT;
+  const totalBytes = owners.reduce((sum, { bytes }) => sum + bytes, 0);
+  const bytesMax = totalBytes <= sharedBytes ? sharedBytes : sharedBytes / owners.length;
   return owners.filter(({ bytes }) => bytes <= bytesMax).map(({ owner }) => owner);
 }

@@ -1,4 +1,3 @@
-import type { EntryOwner } from "../../cache/entry-owner.ts";
 import type { Clock } from "../../clock.ts";
 import type { DiskLedger } from "../disk-ledger.ts";
 import type { EngineLogger } from "../engine-options.ts";
@@ -18,6 +17,14 @@ export interface OwnersOptions {
   readonly budgetBytes: number;
   /** What the records of an owner take on disk. */
   readonly bytesOf: (owner: number) => number;
+  /** What an instance may have at the most; undefined: whatever finds room. */
+  readonly quotaOf: (name: string) => number | undefined;
+}
+
+/** An owner by its number, as it is told to other threads. */
+export interface OwnerEntry {
+  readonly owner: number;
+  readonly quotaBytes: number | undefined;
 }
 
 /** What is stored on the account of an instance. */
@@ -25,10 +32,12 @@ export interface Account {
   /** Undefined where the file with the names has lost it. */
   readonly name: string | undefined;
   readonly bytes: number;
+  readonly quotaBytes: number | undefined;
 }
 
 interface Holder {
   readonly name: string | undefined;
+  readonly quotaBytes: number | undefined;
   lastUsedMs: number;
 }
 
@@ -40,21 +49,6 @@ const NAME_CHARACTERS_MAX = 512;
 const IDLE_MS_MAX = 7 * 24 * 3_600_000;
 /** How old the times of last use on disk may be. */
 const USE_SAVED_MS = 3_600_000;
-
-/** The owner that a number stands for, in any thread. */
-export class NumberedOwner implements EntryOwner {
-  readonly number: number;
-  private readonly marks: UseMarks;
-
-  constructor(number: number, marks: UseMarks) {
-    this.number = number;
-    this.marks = marks;
-  }
-
-  noteUse(): void {
-    this.marks.set(this.number);
-  }
-}
 
 /**
  * Who has an account in the store: names and numbers, who is in use, and who is favoured when room is made. There is one
@@ -81,14 +75,19 @@ export class Owners {
     // The name that such records had is not known: nobody else gets their number.
     for (let owner = 1; owner <= OWNERS_MAX; owner += 1) {
       if (options.bytesOf(owner) === 0 || this.holders.has(owner)) continue;
-      this.holders.set(owner, { name: undefined, lastUsedMs: this.savedMs });
+      this.holders.set(owner, { name: undefined, quotaBytes: undefined, lastUsedMs: this.savedMs });
     }
   }
 
   /** @param isNew Whether it gets an account where it has none. @returns undefined where it has none. */
-  numberOf(name: string, isNew: boolean): number | undefined {
-    const known = this.numbers.get(name);
-    return known === undefined && isNew ? this.enter(name) : known;
+  find(name: string, isNew: boolean): OwnerEntry | undefined {
+    const owner = this.numbers.get(name) ?? (isNew ? this.enter(name) : undefined);
+    return owner === undefined ? undefined : { owner, quotaBytes: this.quotaOf(owner) };
+  }
+
+  /** What an owner may have at the most. */
+  quotaOf(owner: number): number | undefined {
+    return this.holders.get(owner)?.quotaBytes;
   }
 
   /** Whose records are to be kept now. */
@@ -106,9 +105,16 @@ export class Owners {
 
   /** Of all that have something stored. */
   *accounts(): Generator<Account> {
-    for (const [owner, { name }] of this.holders) {
+    for (const [owner, { name, quotaBytes }] of this.holders) {
       const bytes = this.options.bytesOf(owner);
-      if (bytes > 0) yield { name, bytes };
+      if (bytes > 0) yield { name, bytes, quotaBytes };
+    }
+  }
+
+  /** Those who have more than they may. */
+  *overQuota(): Generator<number> {
+    for (const [owner, { quotaBytes }] of this.holders) {
+      if (quotaBytes !== undefined && this.options.bytesOf(owner) > quotaBytes) yield owner;
     }
   }
 
@@ -130,10 +136,14 @@ export class Owners {
     let owner = 1;
     while (this.holders.has(owner)) owner += 1;
     if (owner > OWNERS_MAX) return NOBODY;
-    this.numbers.set(name, owner);
-    this.holders.set(owner, { name, lastUsedMs: this.options.clock.monotonicMs() });
+    this.hold(owner, name, this.options.clock.monotonicMs());
     this.isNamesDirty = true;
     return owner;
+  }
+
+  private hold(owner: number, name: string, lastUsedMs: number): void {
+    this.numbers.set(name, owner);
+    this.holders.set(owner, { name, quotaBytes: this.options.quotaOf(name), lastUsedMs });
   }
 
   private collectUses(): void {
@@ -161,10 +171,8 @@ export class Owners {
     if (named === undefined) logger.warn({ path }, "the names of instances are damaged: they are left out");
     for (const { owner, name, lastUsedAtMs } of named ?? []) {
       if (owner > OWNERS_MAX || bytesOf(owner) === 0 || this.numbers.has(name) || this.holders.has(owner)) continue;
-      this.numbers.set(name, owner);
       // How long ago, which a jump of the clock may get wrong: then somebody has a share for too long, or none.
-      const agoMs = Math.max(0, clock.wallMs() - lastUsedAtMs);
-      this.holders.set(owner, { name, lastUsedMs: this.savedMs - agoMs });
+      this.hold(owner, name, this.savedMs - Math.max(0, clock.wallMs() - lastUsedAtMs));
     }
   }
 

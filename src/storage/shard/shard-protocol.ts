@@ -123,6 +123,8 @@ export interface ShardMethods {
    * owner is kept, see ../owners/fair-share.ts.
    */
   retire: { request: { foreignSegmentId?: number; favouredOwners?: readonly number[] }; response: RetireResult };
+  /** Drops of what an owner has the oldest, so many bytes of it or more, as far as it holds no lease. */
+  trim: { request: { owner: number; bytes: number }; response: { droppedBytes: number } };
   /** Takes a record that failed its checksum out of the index. */
   quarantine: { request: QuarantinedRecord; response: { removed: boolean } };
   /** Checks about so many bytes of records against their checksums, going on where the last call stopped. */

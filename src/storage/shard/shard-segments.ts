@@ -178,6 +178,11 @@ export class ShardSegments {
     return segmentId !== undefined && position === -1 ? ids[0] : ids[position + 1];
   }
 
+  /** Oldest first, the active one included. */
+  get ids(): number[] {
+    return [...this.held.keys()];
+  }
+
   accountedBytes(segmentId: number): number {
     return this.held.get(segmentId)?.accountedBytes ?? 0;
   }

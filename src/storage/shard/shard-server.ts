@@ -51,6 +51,8 @@ export class ShardServer {
         return encodeOutcomes(await this.enqueue(decodePuts(task.request)));
       case "retire":
         return this.retire(task.request);
+      case "trim":
+        return { droppedBytes: await this.runLong(this.shard.trim(task.request.owner, task.request.bytes)) };
       case "quarantine": {
         const { space, key, segmentId, offset } = task.request;
         return { removed: this.shard.quarantine(space, key, segmentId, offset) };

@@ -22,6 +22,8 @@ export const SHARD_STATS = [
   "retiredRecords",
   "copiedRecords",
   "copiedBytes",
+  "trimmedRecords",
+  "trimmedBytes",
   "leasesBroken",
   "recoveredRecords",
   "corruptStretches",

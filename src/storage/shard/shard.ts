@@ -23,6 +23,7 @@ import type {
 import { recoverSegments, resumeNewest } from "./shard-recovery.ts";
 import { Scrub } from "./scrub.ts";
 import { ShardSegments } from "./shard-segments.ts";
+import { trimOwner } from "./trim.ts";
 import { checkPieces } from "./value-check.ts";
 
 /**
@@ -150,6 +151,11 @@ export class Shard {
     const result = yield* this.retention.leaveForeign(foreignSegmentId, favoured);
     this.foreign.delete(foreignSegmentId);
     return result;
+  }
+
+  /** @see trimOwner */
+  trim(owner: number, bytes: number): Generator<undefined, number> {
+    return trimOwner(this.context, this.segments, owner, bytes);
   }
 
   /** Takes a record out of the index if its entry still points there (H6). */

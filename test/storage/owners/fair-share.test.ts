@@ -10,7 +10,8 @@ describe("who is favoured", () => {
     ["of two with much, neither", owned(45, 45), []],
     ["of two with little, both: what nobody has makes room", owned(20, 20), [1, 2]],
     ["who has just its share", owned(37.5, 60), [1]],
-    ["of three, those within a quarter of the store", owned(25, 26, 3), [1, 3]],
+    ["of three, those within a quarter of the store", owned(25, 48, 3), [1, 3]],
+    ["everybody, where all together keep within three quarters", owned(5, 70), [1, 2]],
     ["nobody, where there is only one", owned(10), []],
     ["nobody, where there is no one", [], []],
   ])("%s", (_, owners, expected) => {

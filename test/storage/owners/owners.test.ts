@@ -9,6 +9,8 @@ import { makeTemporaryDirectory } from "../../support/temporary-directory.ts";
 
 const DAY_MS = 24 * 3_600_000;
 
+const numberOf = (owners: Owners, name: string, isNew: boolean): number | undefined => owners.find(name, isNew)?.owner;
+
 async function setUp() {
   const directory = await makeTemporaryDirectory("owners");
   const clock = { nowMs: 1_700_000_000_000, wallMs: () => clock.nowMs, monotonicMs: () => clock.nowMs };
@@ -25,11 +27,12 @@ async function setUp() {
     logger: { info: complain, warn: complain, error: complain },
     budgetBytes: 100,
     bytesOf: (owner) => bytes.get(owner) ?? 0,
+    quotaOf: (name) => (name.startsWith("bounded") ? 50 : undefined),
   };
   const open = (): Owners => new Owners(options);
   /** With an account on which there is so much. */
   const enter = (owners: Owners, name: string, count: number): number => {
-    const owner = owners.numberOf(name, true)!;
+    const owner = numberOf(owners, name, true)!;
     bytes.set(owner, count);
     return owner;
   };
@@ -50,18 +53,18 @@ describe("an account", () => {
   test("has one number, and none before somebody stores something", async () => {
     await using given = await setUp();
     const owners = given.open();
-    expect(owners.numberOf("a", false)).toBeUndefined();
-    expect(owners.numberOf("a", true)).toBe(1);
-    expect(owners.numberOf("b", true)).toBe(2);
-    expect(owners.numberOf("a", true)).toBe(1);
-    expect(owners.numberOf("", true)).toBe(3);
+    expect(numberOf(owners, "a", false)).toBeUndefined();
+    expect(numberOf(owners, "a", true)).toBe(1);
+    expect(numberOf(owners, "b", true)).toBe(2);
+    expect(numberOf(owners, "a", true)).toBe(1);
+    expect(numberOf(owners, "", true)).toBe(3);
   });
 
   test("is nobody's where the name is longer than anybody's, or there are too many", async () => {
     await using given = await setUp();
     const owners = given.open();
-    expect(owners.numberOf("x".repeat(513), true)).toBe(0);
-    const numbers = Array.from({ length: 16_385 }, (_, i) => owners.numberOf(`branch ${i}`, true));
+    expect(numberOf(owners, "x".repeat(513), true)).toBe(0);
+    const numbers = Array.from({ length: 16_385 }, (_, i) => numberOf(owners, `branch ${i}`, true));
     expect(new Set(numbers).size).toBe(16_385);
     expect(numbers.at(-1)).toBe(0);
   });
@@ -73,20 +76,34 @@ describe("an account", () => {
     before.save();
     given.bytes.delete(2);
     const after = given.open();
-    expect(["a", "b", "c"].map((name) => after.numberOf(name, false))).toEqual([1, undefined, 3]);
-    expect(after.numberOf("d", true)).toBe(2);
+    expect(["a", "b", "c"].map((name) => numberOf(after, name, false))).toEqual([1, undefined, 3]);
+    expect(numberOf(after, "d", true)).toBe(2);
     expect([...after.accounts()]).toEqual([
-      { name: "a", bytes: 10 },
-      { name: "c", bytes: 10 },
+      { name: "a", bytes: 10, quotaBytes: undefined },
+      { name: "c", bytes: 10, quotaBytes: undefined },
     ]);
+  });
+
+  test("has the quota of its name, also after a restart", async () => {
+    await using given = await setUp();
+    const before = given.open();
+    given.enter(before, "bounded", 50);
+    given.enter(before, "free", 60);
+    expect([...before.overQuota()]).toEqual([]);
+    before.save();
+    given.bytes.set(1, 51);
+    const after = given.open();
+    expect([...after.overQuota()]).toEqual([1]);
+    expect(after.find("bounded", false)).toEqual({ owner: 1, quotaBytes: 50 });
+    expect(after.find("free", false)).toEqual({ owner: 2, quotaBytes: undefined });
   });
 
   test("that has lost its name gives its number to nobody", async () => {
     await using given = await setUp();
     given.bytes.set(1, 10);
     const owners = given.open();
-    expect(owners.numberOf("a", true)).toBe(2);
-    expect([...owners.accounts()]).toEqual([{ name: undefined, bytes: 10 }]);
+    expect(numberOf(owners, "a", true)).toBe(2);
+    expect([...owners.accounts()]).toEqual([{ name: undefined, bytes: 10, quotaBytes: undefined }]);
   });
 });
 
@@ -165,9 +182,9 @@ describe("the file with the names", () => {
     given.fileSystem.failOnce(({ name }) => name === "syncData", "ENOSPC");
     owners.save();
     expect(given.complaints).toHaveLength(1);
-    expect(given.open().numberOf("a", false)).toBe(1);
+    expect(numberOf(given.open(), "a", false)).toBe(1);
     owners.save();
-    expect(given.open().numberOf("b", false)).toBe(2);
+    expect(numberOf(given.open(), "b", false)).toBe(2);
   });
 
   test("that cannot be read leaves accounts without names", async () => {
@@ -178,7 +195,7 @@ describe("the file with the names", () => {
     given.fileSystem.before = ({ name }) => {
       if (name === "read") throw fileError("EIO");
     };
-    expect([...given.open().accounts()]).toEqual([{ name: undefined, bytes: 10 }]);
+    expect([...given.open().accounts()]).toEqual([{ name: undefined, bytes: 10, quotaBytes: undefined }]);
     expect(given.complaints).toHaveLength(1);
   });
 });

@@ -17,6 +17,7 @@ import type { UploadPeers } from "./grpc/resumable-uploads.ts";
 import { isLoopbackAddress } from "./loopback-address.ts";
 import type { Logger } from "./observability/logger.ts";
 import type { Histogram } from "./observability/histogram-values.ts";
+import { type InstanceAccount, shownAccounts } from "./observability/instance-accounts.ts";
 import { clientLookups } from "./observability/client-metrics.ts";
 import { type EngineFigures, sumMetrics } from "./observability/metrics.ts";
 import { observeListenerThread, observeProcess } from "./observability/process-metrics.ts";
@@ -33,6 +34,8 @@ export interface Engine extends ListenerEntryStore, AsyncDisposable {
   /** Resolves once all of its threads have answered. @throws where one is not running. */
   heartbeat(): Promise<void>;
   stats(): EngineFigures;
+  /** What is stored for whom; none where no accounts are kept. */
+  accounts(): readonly InstanceAccount[];
   /** By name, those of each shard. */
   histograms(): Readonly<Record<string, readonly Histogram[]>>;
   /** Why nothing can be written now; undefined where all is well. */
@@ -368,6 +371,7 @@ export class KuraServer implements AsyncDisposable {
     metrics.instruments.ready.set(this.readiness.ready ? 1 : 0);
     metrics.setEngineFigures(engine.stats());
     metrics.setEngineHistograms(engine.histograms());
+    metrics.setAccounts(shownAccounts(engine.accounts()));
   }
 
   async #describe(): Promise<Record<string, unknown>> {
@@ -399,6 +403,7 @@ export class KuraServer implements AsyncDisposable {
       },
       connections: total("connections", this.#listener.connectionCount),
       callsInFlight: total("callsInFlight", this.#listener.callsInFlight),
+      instances: shownAccounts(this.#engine?.accounts() ?? []),
       lookups: clientLookups([await this.#listener.metrics.values(), ...reports.map(({ metrics }) => metrics)]),
       engine:
         figures === undefined

@@ -4,6 +4,7 @@ import { VALUE_SPACES } from "../cache/entry-key.ts";
 import { AggregatorRegistry, Counter, Gauge, type Metric, type MetricObject, Registry } from "prom-client";
 import { DurationTally } from "./duration-tally.ts";
 import type { Histogram } from "./histogram-values.ts";
+import type { ShownAccount } from "./instance-accounts.ts";
 import { KeptHistograms } from "./kept-histograms.ts";
 
 interface Declaration {
@@ -95,6 +96,18 @@ const METRICS = {
     name: "kura_info",
     help: "Always 1; the labels describe the process",
     labels: ["version", "durability"],
+  },
+  instanceStoredBytes: {
+    type: "gauge",
+    name: "kura_instance_stored_bytes",
+    help: "Bytes that are stored on account of an instance, where accounts are kept; the largest ones",
+    labels: ["instance"],
+  },
+  instanceQuotaBytes: {
+    type: "gauge",
+    name: "kura_instance_quota_bytes",
+    help: "What such an instance may have stored at the most, where it has a quota",
+    labels: ["instance"],
   },
   ready: { type: "gauge", name: "kura_ready", help: "1 while /readyz answers 200, else 0", labels: [] },
   residentBytes: {
@@ -215,6 +228,16 @@ export class Metrics implements CacheMeter {
       if (typeof value === "number") this.#engineGauge(snakeCase(name), []).set(value);
     }
     this.#setShardFigures(figures.shards);
+  }
+
+  /** Names that are not among them any more are gone. */
+  setAccounts(accounts: readonly ShownAccount[]): void {
+    const { instanceStoredBytes, instanceQuotaBytes } = this.instruments;
+    for (const gauge of [instanceStoredBytes, instanceQuotaBytes]) gauge.reset();
+    for (const { instance, storedBytes, quotaBytes } of accounts) {
+      instanceStoredBytes.set({ instance }, storedBytes);
+      if (quotaBytes !== undefined) instanceQuotaBytes.set({ instance }, quotaBytes);
+    }
   }
 
   /** Each becomes a histogram `kura_engine_shard_<snake_case>` with the label `shard`. */

@@ -26,6 +26,11 @@ const NEWCOMERS_MAX = 1024;
 const NEWCOMER_CALLS_MIN = 16;
 const AGE_CALLS = 1 << 14;
 
+/** As labels have it. */
+export function shownName(name: string): string {
+  return name === "" ? NO_NAME : name.slice(0, NAME_CHARACTERS_MAX);
+}
+
 /**
  * Counts by names that clients make up, in bounded memory: the first to come have a place each, all others are counted
  * together, and one of those that calls more often than the least of those with a place takes it over.
@@ -51,7 +56,7 @@ export class TopNames<Kind extends string> {
 
   /** Counts one call. */
   count(name: string, kind: Kind, hits: number, misses: number): void {
-    const shown = name === "" ? NO_NAME : name.slice(0, NAME_CHARACTERS_MAX);
+    const shown = shownName(name);
     const tally = this.#placed.get(shown) ?? this.#place(shown);
     const counts = tally.counts[kind];
     counts.hits += hits;

@@ -144,3 +144,34 @@ describe("--instance-quotas", () => {
     expect((await put(random.bytes(MIB / 2))).status).toBe(200);
   });
 });
+
+describe("what is stored for whom", () => {
+  const lines = async (): Promise<string[]> => {
+    const text = await (await fetch(url("metrics"))).text();
+    return text.split("\n").filter((line) => /^kura_instance_(stored|quota)/.test(line));
+  };
+
+  test("is on /metrics and /status, from all listeners together once", async () => {
+    await start("--instance-quotas", "team/noisy=2MiB", "--listeners", "2");
+    await quiet.write(random.bytes(100_000));
+    await noisy.write(random.bytes(200_000));
+    // The payload, 80 bytes before it, a checksum behind it, padding, and a row of 72 in the footer.
+    const [ofQuiet, ofNoisy] = [100_160, 200_160];
+    expect((await lines()).toSorted()).toEqual([
+      'kura_instance_quota_bytes{instance="team/noisy"} 2097152',
+      `kura_instance_stored_bytes{instance="team/noisy"} ${ofNoisy}`,
+      `kura_instance_stored_bytes{instance="team/quiet"} ${ofQuiet}`,
+    ]);
+    const { instances } = (await (await fetch(url("status"))).json()) as { instances: unknown };
+    expect(instances).toEqual([
+      { instance: "team/noisy", storedBytes: ofNoisy, quotaBytes: 2 * MIB },
+      { instance: "team/quiet", storedBytes: ofQuiet },
+    ]);
+  });
+
+  test("is not told where no accounts are kept", async () => {
+    await start();
+    await quiet.write(random.bytes(1000));
+    expect(await lines()).toEqual([]);
+  });
+});

@@ -12,6 +12,10 @@ export class MemoryEngine extends MemoryEntryStore implements Engine {
   async heartbeat(): Promise<void> {}
 
   /** No accounts are kept. */
+  accounts(): [] {
+    return [];
+  }
+
   async ownerOf(): Promise<undefined> {
     return undefined;
   }

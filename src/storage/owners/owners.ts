@@ -27,7 +27,7 @@ export interface OwnerEntry {
   readonly quotaBytes: number | undefined;
 }
 
-/** What is stored on the account of an instance. */
+/** What is stored on account of an instance. */
 export interface Account {
   /** Undefined where the file with the names has lost it. */
   readonly name: string | undefined;

@@ -1,4 +1,5 @@
 import { Piscina } from "piscina";
+import { workerEnvironment } from "../worker-environment.ts";
 import { PASSWORD_WORKER_URL } from "../worker-urls.ts";
 import type { PasswordChecker } from "./password-table.ts";
 
@@ -17,7 +18,7 @@ export class PasswordPool implements PasswordChecker, AsyncDisposable {
     maxThreads: 1,
     idleTimeout: IDLE_MS,
     recordTiming: false,
-    env: {},
+    env: workerEnvironment(),
   });
 
   verify(password: string, hash: string): Promise<boolean> {

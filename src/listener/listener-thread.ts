@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import { CacheError } from "../cache/cache-error.ts";
 import type { Logger } from "../observability/logger.ts";
 import { telemetryEnvironment } from "../config/telemetry-environment.ts";
+import { workerEnvironment } from "../worker-environment.ts";
 import { LISTENER_WORKER_URL } from "../worker-urls.ts";
 import { type CallHandlers, ThreadCalls } from "../thread-calls.ts";
 import { systemTimers, type Timer, type Timers } from "../timers.ts";
@@ -54,7 +55,7 @@ export class ListenerThread {
       workerData,
       transferList: [workerData.store.port],
       name: `listener ${listenerIndex}`,
-      env: telemetryEnvironment(),
+      env: { ...workerEnvironment(), ...telemetryEnvironment() },
     });
     const calls: ListenerCalls = new ThreadCalls<ListenerMethods, MainMethods>(worker, handlers);
     this.#thread = { worker, calls, ended: this.#untilEnded(worker, calls) };

@@ -3,6 +3,7 @@ import { CacheError } from "../cache/cache-error.ts";
 import type { ScanRequest, ScanResult } from "../cache/chunking/content-scan.ts";
 import type { ContentScanner } from "../cache/chunking/content-scanner.ts";
 import { Places } from "../cache/places.ts";
+import { workerEnvironment } from "../worker-environment.ts";
 import { SCAN_WORKER_URL } from "../worker-urls.ts";
 import type { ScanMethodName, ScanMethods } from "./scan-protocol.ts";
 
@@ -23,7 +24,7 @@ export class ScannerPool implements ContentScanner, AsyncDisposable {
     concurrentTasksPerWorker: SCANS_MAX,
     idleTimeout: Number.POSITIVE_INFINITY,
     recordTiming: false,
-    env: {},
+    env: workerEnvironment(),
   });
   readonly #places = new Places("blobs are being split or spliced", SCANS_MAX, WAITING_MAX);
   #scansBegun = 0;

@@ -50,11 +50,15 @@ export function readDockerfile(): Dockerfile {
   };
 }
 
-/** `npm start`, taken apart: what it sets, and the arguments of Node. */
+/**
+ * `npm start`, taken apart: what it sets, but for where compiled modules are kept, which each package says for itself; and
+ * the arguments of Node.
+ */
 export function startCommand(): { readonly environment: Readonly<Record<string, string>>; readonly args: string[] } {
   const { scripts } = JSON.parse(readText("package.json")) as { scripts: { start: string } };
   const [settings = "", command = ""] = scripts.start.split(" exec node ");
-  const environment = Object.fromEntries(settings.split(" ").map((pair) => pair.split("=", 2) as [string, string]));
+  const pairs = settings.split(" ").map((pair) => pair.split("=", 2) as [string, string]);
+  const environment = Object.fromEntries(pairs.filter(([name]) => name !== "NODE_COMPILE_CACHE"));
   return { environment, args: command.split(" ") };
 }
 

@@ -31,6 +31,7 @@ describe("the image", () => {
     const start = startCommand();
     expect(commandOf("ENTRYPOINT")).toEqual(["node", ...start.args]);
     expect(environment).toMatchObject(start.environment);
+    expect(environment["NODE_COMPILE_CACHE"]).toBe(`${environment["KURA_DIR"]}/.compiled`);
     expect(configFrom(environment)).toMatchObject({ host: "0.0.0.0", port: 9092, directory: "/data" });
   });
 

@@ -4,6 +4,11 @@ import { fileURLToPath } from "node:url";
 
 const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
 const LISTENING_LINE = /listening on (\S+:\d+)/;
+/** As `npm start` does it. */
+const STARTED_WITH = {
+  NODE_COMPILE_CACHE: "node_modules/.cache/kura",
+  MALLOC_ARENA_MAX: "2",
+};
 const OUTPUT_CHARACTERS_MAX = 64 * 1024;
 
 export interface ServerProcessOptions {
@@ -43,9 +48,11 @@ export class ServerProcess implements AsyncDisposable {
   private constructor(options: ServerProcessOptions) {
     const [program = "", ...rest] = [...(options.wrapper ?? []), process.execPath, ...commandLine(options)];
     const env = { ...process.env, ...options.environment };
-    // As `npm start` sets it.
-    const environment = { ...env, MALLOC_ARENA_MAX: "2" };
-    this.#child = spawn(program, rest, { cwd: REPOSITORY, env: environment, stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = spawn(program, rest, {
+      cwd: REPOSITORY,
+      env: { ...env, ...STARTED_WITH },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     if (this.#child.pid === undefined) throw new Error(`the server could not be started with ${process.execPath}`);
     this.pid = this.#child.pid;
     this.#killAtExit = () => void this.#child.kill("SIGKILL");

@@ -11,6 +11,7 @@ import {
   type ShardTask,
   type ShardWorkerData,
 } from "./shard-protocol.ts";
+import { workerEnvironment } from "../../worker-environment.ts";
 import { SHARD_WORKER_URL } from "../../worker-urls.ts";
 
 /** What reads and uploads ask of a shard, in whatever thread they run. */
@@ -81,7 +82,7 @@ class PiscinaShardClient implements ShardClient {
       concurrentTasksPerWorker: CALLS_IN_FLIGHT_MAX,
       idleTimeout: Number.POSITIVE_INFINITY,
       recordTiming: false,
-      env: {},
+      env: workerEnvironment(),
     });
     const [thread] = this.pool.threads;
     if (thread === undefined) throw new Error(`shard ${this.shardIndex}: its pool has no thread`);

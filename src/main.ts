@@ -1,3 +1,4 @@
+import "./small-buffer-pools.ts";
 import { constants } from "node:os";
 import process from "node:process";
 import { systemClock } from "./clock.ts";

@@ -1,3 +1,4 @@
+import "../src/small-buffer-pools.ts";
 import { parentPort, workerData } from "node:worker_threads";
 import { runListener } from "../src/listener/run-listener.ts";
 import type { ListenerWorkerData } from "../src/listener/listener-protocol.ts";

@@ -1,4 +1,6 @@
 const SLOTS = 1024;
+/** What most connections come by with. */
+const SLOTS_AT_FIRST = 64;
 const RESET_BIT = 1;
 
 /** What is known of a stream that is no longer open; `forgotten` may also be one that was never opened. */
@@ -12,9 +14,11 @@ export type ClosedState = "reset" | "ended" | "forgotten";
  * It holds `id << 1 | resetByUs`; ids have 31 bits.
  */
 export class ClosedStreams {
-  readonly #slots = new Uint32Array(SLOTS);
+  #slots = new Uint32Array(SLOTS_AT_FIRST);
 
   add(streamId: number, resetByUs: boolean): void {
+    // Until there are all of them, each stream has a slot of its own.
+    while (streamId >>> 1 >= this.#slots.length && this.#slots.length < SLOTS) this.#double();
     this.#slots[this.#slot(streamId)] = streamId * 2 + (resetByUs ? RESET_BIT : 0);
   }
 
@@ -24,8 +28,14 @@ export class ClosedStreams {
     return (value & RESET_BIT) !== 0 ? "reset" : "ended";
   }
 
+  #double(): void {
+    const slots = new Uint32Array(this.#slots.length * 2);
+    slots.set(this.#slots);
+    this.#slots = slots;
+  }
+
   /** Client ids are odd. */
   #slot(streamId: number): number {
-    return (streamId >>> 1) % SLOTS;
+    return (streamId >>> 1) % this.#slots.length;
   }
 }

@@ -74,6 +74,8 @@ export interface EngineSizes {
   readonly stagingDiskBytes: number;
   /** Of each listener's thread. */
   readonly hotRecordBytesMax: number;
+  /** Of each listener's thread: memory that is kept for the next reads. */
+  readonly freeChunkBytesMax: number;
   /** Larger uploads are staged in a temp file at once. */
   readonly slabUploadBytesMax: number;
   readonly adoptBytesMin: number;
@@ -102,6 +104,9 @@ const SLAB_UPLOAD_BYTES_MIN = MIB;
 const FILE_BUFFER_BYTES_MIN = 16 * KIB;
 const FILE_BUFFER_BYTES_MAX = 256 * KIB;
 const FILE_BUFFERS_WANTED = 512;
+/** A quarter of staging memory, within these. */
+const FREE_CHUNK_BYTES_MIN = MIB;
+const FREE_CHUNK_BYTES_MAX = 16 * MIB;
 /** What is not adopted is not written twice, as long as there is memory for it. */
 const SLAB_UPLOAD_BYTES_MAX = ADOPT_BYTES_MIN - 1;
 /** Build caches hold many small blobs; the index is sized for this mean. */
@@ -151,6 +156,7 @@ export function engineSizes(options: EngineOptions): EngineSizes {
     stagingMemoryBytes,
     stagingDiskBytes,
     hotRecordBytesMax: Math.floor((options.hotRecordBytesMax ?? 64 * MIB) / listenerCount),
+    freeChunkBytesMax: clamp(stagingMemoryBytes / listenerCount / 4, FREE_CHUNK_BYTES_MIN, FREE_CHUNK_BYTES_MAX),
     slabUploadBytesMax,
     adoptBytesMin,
     earlySyncBytes: Math.ceil(adoptBytesMin / 2),

@@ -66,12 +66,13 @@ const LOOKUP_ATTEMPTS = 4;
  */
 export abstract class ShardedEntryStore implements EntryStore {
   protected readonly parts: StoreParts;
-  private readonly chunkBuffers = new ChunkBuffers();
+  private readonly chunkBuffers: ChunkBuffers;
   private readonly chunkReads = new ChunkReads();
   protected closed = false;
 
   protected constructor(parts: StoreParts) {
     this.parts = parts;
+    this.chunkBuffers = new ChunkBuffers(parts.sizes.freeChunkBytesMax);
   }
 
   /** Keeps a record that failed its checksum in mind, for operators. */

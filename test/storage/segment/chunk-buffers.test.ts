@@ -46,4 +46,18 @@ describe("ChunkBuffers", () => {
     const again = Array.from({ length: 100 }, () => buffers.take(CHUNK_BYTES));
     expect(again.filter((lent) => known.has(lent.bytes.buffer))).toHaveLength(32);
   });
+
+  test("keep no more in all than they are told to", () => {
+    const buffers = new ChunkBuffers(3 * CHUNK_BYTES);
+    const many = Array.from({ length: 10 }, () => buffers.take(CHUNK_BYTES));
+    for (const lent of many) lent.giveBack();
+    const known = new Set(many.map((lent) => lent.bytes.buffer));
+    const again = Array.from({ length: 10 }, () => buffers.take(CHUNK_BYTES));
+    expect(again.filter((lent) => known.has(lent.bytes.buffer))).toHaveLength(3);
+    for (const lent of again) lent.giveBack();
+    expect(buffers.take(CHUNK_BYTES).bytes.buffer.byteLength).toBe(CHUNK_BYTES);
+    const small = buffers.take(CHUNK_BYTES / 2);
+    small.giveBack();
+    expect(buffers.take(CHUNK_BYTES / 2).bytes.buffer).toBe(small.bytes.buffer);
+  });
 });

@@ -24,11 +24,20 @@ export class Places {
     return { [Symbol.dispose]: () => this.#giveBack() };
   }
 
+  /** The same without waiting. @throws {CacheError} resource_exhausted where no place is free. */
+  takeNow(): Disposable {
+    if (this.#free === 0) throw this.#refusal();
+    this.#free -= 1;
+    return { [Symbol.dispose]: () => this.#giveBack() };
+  }
+
   #wait(): Promise<void> {
-    if (this.#waiting.length >= this.#waitingMax) {
-      throw new CacheError("resource_exhausted", `too many ${this.#what} at once`, { retryAfterMs: 1000 });
-    }
+    if (this.#waiting.length >= this.#waitingMax) throw this.#refusal();
     return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #refusal(): CacheError {
+    return new CacheError("resource_exhausted", `too many ${this.#what} at once`, { retryAfterMs: 1000 });
   }
 
   /** To the next in the queue, if there is one. */

@@ -4,6 +4,7 @@ import { DigestList } from "../cache/digest-list.ts";
 import { type Digest, digestToString } from "../cache/digest.ts";
 import type { Encoding } from "../cache/encoding.ts";
 import type { ByteRange } from "../cache/entry-store.ts";
+import { Places } from "../cache/places.ts";
 import { type Timers, systemTimers } from "../timers.ts";
 import { BlobResponses } from "./blob-responses.ts";
 import { BlobUpload } from "./blob-upload.ts";
@@ -27,6 +28,8 @@ export interface ByteStreamOptions {
   readonly ofInstance?: (instanceName: string) => ByteStreamService;
   /** What interrupted uploads leave behind. Default: a table of its own. */
   readonly uploads?: ResumableUploads;
+  /** Of uploads that are being received: what they hold waits for staging, each with a window and two buffers. Default: any number. */
+  readonly places?: Places;
   /** Largest blob taken, in bytes; what is announced as `max_cas_blob_size_bytes`. Default: no limit. */
   readonly blobBytesMax?: number;
   /** Largest `ReadResponse.data`. Default 256 KiB. */
@@ -57,6 +60,7 @@ export class ByteStreamService {
   readonly #blobs: BlobStore;
   readonly #ofInstance: (instanceName: string) => ByteStreamService;
   readonly #uploads: ResumableUploads;
+  readonly #places: Places;
   readonly #blobBytesMax: number;
   readonly #readChunkBytesMax: number;
   readonly #writeIdleMsMax: number;
@@ -67,6 +71,7 @@ export class ByteStreamService {
     this.#ofInstance = options.ofInstance ?? (() => this);
     this.#timers = options.timers ?? systemTimers;
     this.#uploads = options.uploads ?? new ResumableUploads({ timers: this.#timers });
+    this.#places = options.places ?? new Places("uploads", Number.POSITIVE_INFINITY, 0);
     this.#blobBytesMax = options.blobBytesMax ?? Number.POSITIVE_INFINITY;
     this.#readChunkBytesMax = options.readChunkBytesMax ?? 256 * 1024;
     this.#writeIdleMsMax = options.writeIdleMsMax ?? 60_000;
@@ -129,6 +134,7 @@ export class ByteStreamService {
     encoding: Encoding,
     signal: AbortSignal,
   ): Promise<BlobUpload | undefined> {
+    using _place = this.#places.takeNow();
     const claiming = this.#uploads.claim(uploadKey(name), (error) => requests.interrupt(error), signal);
     const claim = claiming instanceof Promise ? await claiming : claiming;
     try {

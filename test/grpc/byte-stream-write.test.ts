@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
+import { Places } from "../../src/cache/places.ts";
 import { expectCode, expectSameBytes } from "../contract/entry-store-contract.ts";
 import { ByteStreamFixture, uploadNameOf, writeRequest, writeRequests } from "../support/byte-stream-fixture.ts";
 import { EDGE_SIZES, contentOf, randomContent } from "../support/cas-content.ts";
@@ -57,6 +58,23 @@ describe("a whole upload", () => {
     const { stream, response } = fixture.openWrite();
     stream.send(...writeRequests(uploadNameOf(content), content));
     expect(await response).toEqual({ committed_size: 100 });
+    expectNothingHeld(fixture);
+  });
+
+  test("is refused while too many others are received, unless the blob is there", async () => {
+    const fixture = new ByteStreamFixture({ service: { places: new Places("uploads", 1, 0) } });
+    const [known, held, other] = [1, 2, 3].map((bytes) => randomContent(random, 100 * bytes));
+    const write = (content: typeof known): Promise<unknown> =>
+      fixture.write(writeRequests(uploadNameOf(content!), content!));
+    await write(known);
+    const release = fixture.entries.holdCommits();
+    const first = write(held);
+    const refusal = await write(other).catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ code: "resource_exhausted", retryAfterMs: 1000 });
+    expect(await write(known)).toEqual({ committed_size: 100 });
+    release();
+    expect(await first).toEqual({ committed_size: 200 });
+    expect(await write(other)).toEqual({ committed_size: 300 });
     expectNothingHeld(fixture);
   });
 

@@ -16,6 +16,7 @@ import { MeasuredBlobStore } from "../cache/measured-blob-store.ts";
 import { MeasuredValueStore } from "../cache/measured-value-store.ts";
 import type { ValueStore } from "../cache/value-store.ts";
 import { MemoryBudget } from "../cache/memory-budget.ts";
+import { Places } from "../cache/places.ts";
 import type { Clock } from "../clock.ts";
 import { type Config, keepsAccounts } from "../config.ts";
 import { ConnectionListener, type ListenAddress } from "../connection-listener.ts";
@@ -98,6 +99,13 @@ const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
 /** Of `--memory-budget`; what is left is staging memory and hot records by default. */
 const WINDOW_SHARE = 1 / 2;
 const REQUEST_SHARE = 1 / 4;
+/** What a stream and a connection may be sent at once, of it: many uploads that wait then hold little. */
+const STREAM_WINDOW_SHARE = 1 / 4096;
+const CONNECTION_WINDOW_SHARE = 1 / 1024;
+/** HTTP/2 begins with so much. */
+const WINDOW_BYTES_MIN = 64 * 1024;
+/** Of it there has to be so much for each upload that is being received: further ones are told to come again. */
+const BYTES_OF_UPLOAD = 128 * 1024;
 /** Interrupted uploads that are kept, in all listeners. */
 const KEPT_UPLOADS_MAX = 256;
 
@@ -112,6 +120,7 @@ export class Listener {
   readonly #clients = new ClientMetrics(this.metrics);
   readonly #options: ListenerOptions;
   readonly #memory: MemoryBudget;
+  readonly #uploadPlaces: Places;
   readonly #access: AccessControl;
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
@@ -135,6 +144,8 @@ export class Listener {
     const requestBytesMax = (config.memoryBudgetBytes * REQUEST_SHARE) / config.listenerCount;
     // The largest message finds room where nobody else needs any, however little there is for all.
     this.#memory = new MemoryBudget(Math.max(Math.floor(requestBytesMax), config.messageBytesMax));
+    const uploadCountMax = Math.ceil(config.memoryBudgetBytes / BYTES_OF_UPLOAD / config.listenerCount);
+    this.#uploadPlaces = new Places("uploads", uploadCountMax, 0);
     const { instruments } = this.metrics;
     this.metrics.onScrape(() => {
       instruments.connections.set(this.connectionCount);
@@ -232,7 +243,12 @@ export class Listener {
       reportFault: this.#reportCallFault,
       observer: { ...createCallMetrics(this.metrics), watch: watchCalls(this.#options.observe) },
       messageBytesMax,
+      streamWindowBytes: firstWindow(memoryBudgetBytes * STREAM_WINDOW_SHARE, TRANSPORT_DEFAULTS.streamWindowBytes),
       streamWindowBytesMax: streamWindowBytes,
+      connectionWindowBytes: firstWindow(
+        memoryBudgetBytes * CONNECTION_WINDOW_SHARE,
+        TRANSPORT_DEFAULTS.connectionWindowBytes,
+      ),
       connectionWindowBytesMax: connectionWindowBytes,
       windowGrowthBytesMax: Math.floor((memoryBudgetBytes * WINDOW_SHARE) / listenerCount),
       memory: this.#memory,
@@ -344,7 +360,8 @@ export class Listener {
   #byteStreamOptions({ blobs }: InstanceCache, blobBytesMax: number): ByteStreamOptions {
     const { uploads, metrics } = this;
     const { uploadIdleTimeoutMs: writeIdleMsMax } = this.#options.config;
-    return { blobs: new MeasuredBlobStore(blobs, metrics), uploads, blobBytesMax, writeIdleMsMax };
+    const places = this.#uploadPlaces;
+    return { blobs: new MeasuredBlobStore(blobs, metrics), uploads, places, blobBytesMax, writeIdleMsMax };
   }
 
   #assets({ entries, blobs }: InstanceCache): Assets {
@@ -380,4 +397,8 @@ export class Listener {
 /** Largest blob that is taken, in bytes. */
 export function largestBlobBytes({ blobBytesMax }: Config, { entryBytesMax }: ListenerEntryStore): number {
   return blobBytesMax === 0 ? entryBytesMax : Math.min(blobBytesMax, entryBytesMax);
+}
+
+function firstWindow(bytes: number, bytesMax: number): number {
+  return Math.min(bytesMax, Math.max(WINDOW_BYTES_MIN, Math.floor(bytes)));
 }

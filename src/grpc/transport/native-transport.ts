@@ -51,8 +51,8 @@ class NativeTransport implements GrpcTransport {
     this.#turns = this.#options.turns ?? new SendTurns();
     this.#decompressor = new Decompressor(this.#options.messageBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
-    const { connectionAgeMsMax, streamWindowBytesMax, connectionWindowBytesMax, windowGrowthBytesMax } = this.#options;
-    const { outputBudget } = this.#options;
+    const { streamWindowBytes, streamWindowBytesMax, connectionWindowBytes, connectionWindowBytesMax } = this.#options;
+    const { connectionAgeMsMax, windowGrowthBytesMax, outputBudget } = this.#options;
     this.#connectionOptions = {
       ...CONNECTION_DEFAULTS,
       concurrentStreamsMax,
@@ -60,9 +60,9 @@ class NativeTransport implements GrpcTransport {
       keepaliveIntervalMs,
       keepaliveTimeoutMs,
       connectionAgeMsMax,
-      streamWindowBytes: Math.min(CONNECTION_DEFAULTS.streamWindowBytes, streamWindowBytesMax),
+      streamWindowBytes: Math.min(streamWindowBytes, streamWindowBytesMax),
       streamWindowBytesMax,
-      connectionWindowBytes: Math.min(CONNECTION_DEFAULTS.connectionWindowBytes, connectionWindowBytesMax),
+      connectionWindowBytes: Math.min(connectionWindowBytes, connectionWindowBytesMax),
       connectionWindowBytesMax,
       windowBudget: new ByteBudget(windowGrowthBytesMax),
       outputBudget,

@@ -56,9 +56,12 @@ export interface TransportOptions {
   readonly sendStallTimeoutMs?: number;
   /** A connection of this age, give or take a tenth, takes no new calls and ends with its last one; undefined: never. */
   readonly connectionAgeMsMax?: number | undefined;
-  /** Received bytes of a call that may wait for its handler. grpc-js has no such option and stays at 64 KiB. */
+  /** Received bytes of a call that may wait for its handler, at first. grpc-js has no such option and stays at 64 KiB. */
+  readonly streamWindowBytes?: number;
+  /** The same where the handler keeps up. */
   readonly streamWindowBytesMax?: number;
-  /** The same for all calls of a connection. */
+  /** Both for all calls of a connection. */
+  readonly connectionWindowBytes?: number;
   readonly connectionWindowBytesMax?: number;
   /** What the windows of all connections together may grow by beyond their first size. grpc-js has no such bound. */
   readonly windowGrowthBytesMax?: number;
@@ -81,7 +84,9 @@ export const TRANSPORT_DEFAULTS = {
   turns: undefined,
   sendStallTimeoutMs: 60_000,
   connectionAgeMsMax: undefined,
+  streamWindowBytes: 256 * 1024,
   streamWindowBytesMax: 4 * 1024 * 1024,
+  connectionWindowBytes: 1024 * 1024,
   connectionWindowBytesMax: 32 * 1024 * 1024,
   windowGrowthBytesMax: 512 * 1024 * 1024,
 } as const satisfies Partial<TransportOptions>;

@@ -113,6 +113,17 @@ describe("loadConfig", () => {
     expect(configFrom(["--port=1", "--port=2"]).port).toBe(2);
   });
 
+  it("makes windows as small as there is little memory, and no larger than lines need", () => {
+    const windows = (budget: string) => {
+      const { streamWindowBytes, connectionWindowBytes } = configFrom(["--memory-budget", budget]);
+      return [streamWindowBytes, connectionWindowBytes];
+    };
+    expect(windows("32MiB")).toEqual([128 * 1024, MIB]);
+    expect(windows("100000000")).toEqual([381 * 1024, 3051 * 1024]);
+    expect(windows("1GiB")).toEqual([4 * MIB, 32 * MIB]);
+    expect(windows("8GiB")).toEqual([4 * MIB, 32 * MIB]);
+  });
+
   it("reads sizes and durations in their units", () => {
     const sizeOf = (text: string) => configFrom(["--staging-memory", text]).stagingMemoryBytes;
     expect(sizeOf("10GiB")).toBe(10 * GIB);

@@ -104,8 +104,8 @@ export const OPTIONS = {
   shardCount: option({
     flag: "shards",
     kind: count(1, 64),
-    defaultValue: () => Math.min(64, Math.max(2, availableParallelism())),
-    defaultText: "one per CPU, at least 2",
+    defaultValue: () => Math.min(64, Math.max(2, availableParallelism()), shardsInMemory()),
+    defaultText: "one per CPU, at least 2, and no more than there are 256MiB of memory",
     help: "writing threads; may change from run to run on the same data",
   }),
   listenerCount: option({
@@ -135,8 +135,8 @@ export const OPTIONS = {
   memoryBudgetBytes: option({
     flag: "memory-budget",
     kind: size(32 * MIB),
-    defaultValue: () => clampMib(memoryLimitBytes() / 4, 32 * MIB, GIB),
-    defaultText: "1/4 of the memory that the process may use, at most 1GiB",
+    defaultValue: () => clampMib(budgetInMemory(memoryLimitBytes()), 32 * MIB, GIB),
+    defaultText: "1/4 of the memory that the process may use, or half of what is beyond 192MiB where that is less; 32MiB to 1GiB",
     help: "memory for what is on its way: half of it for receive windows to grow by, a quarter for large requests and batch answers, the rest see --staging-memory and --hot-blob-memory",
   }),
   stagingMemoryBytes: option({
@@ -218,13 +218,15 @@ export const OPTIONS = {
   streamWindowBytes: option({
     flag: "stream-window",
     kind: size(64 * KIB, GIB),
-    defaultValue: () => 4 * MIB,
+    defaultValue: ({ memoryBudgetBytes = GIB }) => clampKib(memoryBudgetBytes / 256, 64 * KIB, 4 * MIB),
+    defaultText: "1/256 of --memory-budget, at most 4MiB",
     help: "bytes of one upload that may be on their way or wait here; a fast upload over a long line needs many",
   }),
   connectionWindowBytes: option({
     flag: "connection-window",
     kind: size(MIB, GIB),
-    defaultValue: () => 32 * MIB,
+    defaultValue: ({ memoryBudgetBytes = GIB }) => clampKib(memoryBudgetBytes / 32, MIB, 32 * MIB),
+    defaultText: "1/32 of --memory-budget, at most 32MiB",
     help: "the same for all uploads of one connection; it gets so much only while what it sends is taken at once",
   }),
   connectionAgeMsMax: option({
@@ -451,8 +453,25 @@ export function defaultText({ defaultText: inWords, defaultValue, kind }: Option
   return inWords ?? kind.format(defaultValue({}));
 }
 
+/** What the process itself takes, without any load, counts in full where there is little. */
+function budgetInMemory(limitBytes: number): number {
+  return Math.min(limitBytes / 4, (limitBytes - 192 * MIB) / 2);
+}
+
+function shardsInMemory(): number {
+  return Math.max(1, Math.floor(memoryLimitBytes() / (256 * MIB)));
+}
+
 function clampMib(bytes: number, bytesMin: number, bytesMax: number): number {
-  return Math.min(bytesMax, Math.max(bytesMin, Math.floor(bytes / MIB) * MIB));
+  return clamp(bytes, MIB, bytesMin, bytesMax);
+}
+
+function clampKib(bytes: number, bytesMin: number, bytesMax: number): number {
+  return clamp(bytes, KIB, bytesMin, bytesMax);
+}
+
+function clamp(bytes: number, unitBytes: number, bytesMin: number, bytesMax: number): number {
+  return Math.min(bytesMax, Math.max(bytesMin, Math.floor(bytes / unitBytes) * unitBytes));
 }
 
 function fourFifthsOfRoom(directory: string): number {

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { errorCode, type FileSystem, readFully, removeIfThere, writeFully } from "../file-system.ts";
+import { errorCode, type FileSystem, readFully, removeIfThere, removeQuietly, writeFully } from "../file-system.ts";
 
 /** Who stands behind a number, and when it was in use for the last time. */
 export interface NamedOwner {
@@ -76,9 +76,16 @@ export function writeOwnerNames(fileSystem: FileSystem, path: string, bytes: Buf
   try {
     writeFully(fileSystem, fd, [bytes], 0);
     fileSystem.syncData(fd);
+    fileSystem.rename(temporary, path);
+  } catch (error) {
+    removeQuietly(fileSystem, temporary);
+    throw error;
   } finally {
     fileSystem.close(fd);
   }
-  fileSystem.rename(temporary, path);
-  fileSystem.syncDirectory(dirname(path));
+  try {
+    fileSystem.syncDirectory(dirname(path));
+  } catch {
+    // After a power cut the old one may be found: then accounts lack their names, and nothing else.
+  }
 }

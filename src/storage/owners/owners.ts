@@ -183,8 +183,15 @@ export class Owners {
       name === undefined ? [] : [{ owner, name, lastUsedAtMs: wallMs - (nowMs - lastUsedMs) }],
     );
     const bytes = encodeOwnerNames(named.flat());
-    writeOwnerNames(fileSystem, path, bytes);
-    ledger.charge(bytes.length - this.fileBytes);
+    // Beside the old one until that is replaced (I7).
+    if (!ledger.tryReserve(bytes.length, 0)) return;
+    try {
+      writeOwnerNames(fileSystem, path, bytes);
+    } catch (error) {
+      ledger.release(bytes.length);
+      throw error;
+    }
+    ledger.release(this.fileBytes);
     this.fileBytes = bytes.length;
     this.isNamesDirty = false;
     this.isUseDirty = false;

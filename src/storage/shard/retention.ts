@@ -179,6 +179,7 @@ export class Retention {
     const isFair = credit() >= this.copyCreditBytesMax * FAVOUR_CREDIT_SHARE_MIN;
     for (const candidate of live) {
       if (!isFair || candidate.leased || !candidate.favoured) continue;
+      this.context.stats.add("favouredRecords");
       keptBytes += recordFootprintBytes(candidate.record.storedBytes);
       kept.push(candidate);
     }

@@ -22,6 +22,7 @@ export const SHARD_STATS = [
   "retiredRecords",
   "copiedRecords",
   "copiedBytes",
+  "favouredRecords",
   "trimmedRecords",
   "trimmedBytes",
   "leasesBroken",

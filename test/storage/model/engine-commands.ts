@@ -61,6 +61,8 @@ export interface EngineSetup {
   readonly minLeaseSeconds: number;
   readonly entryCountMax: number;
   readonly slabBlocks: number;
+  /** Keeps accounts, and favours those who have little. */
+  readonly fairShare: boolean;
   /** Share of reads and writes that are short. */
   readonly shortShare: number;
   /** Share of what was not synced that a power cut spares. */
@@ -78,6 +80,7 @@ export const setups: fc.Arbitrary<EngineSetup> = fc.record({
   minLeaseSeconds: fc.constantFrom(0, 60, 3600),
   entryCountMax: fc.constantFrom(90, 400, 400),
   slabBlocks: fc.constantFrom(1, 4, 16),
+  fairShare: fc.boolean(),
   shortShare: fc.constantFrom(0, 0, 0.3),
   survival: fc.constantFrom(0, 0.5, 0.5, 0.9, 1),
 });

@@ -1,4 +1,5 @@
 import { CacheError } from "../../../src/cache/cache-error.ts";
+import type { StorageEngine } from "../../../src/storage/storage-engine.ts";
 import { leaseSeconds } from "../../../src/storage/lease-clock.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
 import { type DiskFault, SimulatedDisk } from "../../support/simulated-disk.ts";
@@ -37,6 +38,8 @@ export class EngineHost implements Excuses {
   #shardsDied = 0;
   /** Nothing is under way: no upload, no retirement. */
   #isQuiet = false;
+  /** Of an orderly end. */
+  #accountsAtClose: string | undefined;
   /** A power cut may undo removals: then more is there than allowed, until retirement has caught up. */
   #bytesAtStart = 0;
 
@@ -112,7 +115,13 @@ export class EngineHost implements Excuses {
     }
     this.model.isDisturbed = this.readsFailed;
     // Shards of another number share the keys, and the room for entries, in another way.
-    if (this.life.takeLeftOut()) this.model.evictAll();
+    const hasLeftOut = this.life.takeLeftOut();
+    if (hasLeftOut) this.model.evictAll();
+    const before = this.#accountsAtClose;
+    this.#accountsAtClose = undefined;
+    if (before !== undefined && !hasLeftOut && this.#struck.length === 0) {
+      expectEqual(accountsOf(this.life.store), before, "accounts after an orderly restart");
+    }
     // Nobody is owed room that is not there.
     if (this.#files.stagingFiles.length > 0) throw new ModelViolation(`staging: ${this.#files.stagingFiles.join()}`);
   }
@@ -138,6 +147,7 @@ export class EngineHost implements Excuses {
       this.#figures.cleanCloses += 1;
       expectEqual(store.stats().bytesUsed, this.disk.usedBytes, "ledger against the disk after a close");
       expectEqual(life.openFiles.join(), "", "files left open");
+      this.#accountsAtClose = accountsOf(store);
     }
     life.end("kill");
   }
@@ -167,6 +177,7 @@ export class EngineHost implements Excuses {
     this.#files.disturbCheckpoints(checkpoint, this.#setup);
     if (damageAt === undefined) return;
     this.#figures.damagedBytes += 1;
+    this.#accountsAtClose = undefined;
     for (const record of this.#files.damage(damageAt, 1 << Math.floor(damageAt * 8))) {
       const name = nameOfRecord(record);
       if (name !== undefined) this.model.damage(name);
@@ -214,6 +225,7 @@ export class EngineHost implements Excuses {
     if (disk.peakBytes > limit) throw new ModelViolation(`disk: ${disk.peakBytes} bytes used of ${limit}`);
     const stats = life.store.stats();
     if (stats.totals.leasesBroken > 0) this.#figures.leasesBroken += 1;
+    if (stats.totals.favouredRecords > 0) this.#figures.favoured += 1;
     if (heldUploads > 0 || this.#struck.some(({ kind }) => LITTERING.has(kind))) return;
     expectEqual(stats.stagingMemoryBytes, 0, "staging memory in use");
     expectEqual(stats.stagingFileBytes, 0, "staging files reserved");
@@ -247,6 +259,12 @@ export class EngineHost implements Excuses {
       this.model.evict(name, this.nowSeconds, leasesHold);
     }
   }
+}
+
+/** What is stored for whom, in the order of names. */
+function accountsOf(store: StorageEngine): string {
+  const lines = store.accounts().map(({ name, bytes }) => `${name ?? "(no name)"}: ${bytes}`);
+  return lines.toSorted().join(", ");
 }
 
 function expectEqual(got: number | string, expected: number | string, what: string): void {

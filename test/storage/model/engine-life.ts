@@ -1,4 +1,7 @@
 import { NO_ROOM } from "../../../src/storage/shard/index-loading.ts";
+import type { EntryKey } from "../../../src/cache/entry-key.ts";
+import type { EntryStore } from "../../../src/cache/entry-store.ts";
+import { OwnedEntryStore } from "../../../src/cache/owned-entry-store.ts";
 import type { CacheError } from "../../../src/cache/cache-error.ts";
 import { StorageEngine } from "../../../src/storage/storage-engine.ts";
 import { LocalShards } from "../../support/local-shard.ts";
@@ -31,6 +34,7 @@ export class EngineLife {
   readonly #over: Promise<Settled<never>>;
   readonly shards: LocalShards;
   #store: StorageEngine | undefined;
+  #instances: readonly EntryStore[] = [];
   #hasLeftOut = false;
 
   private constructor(disk: SimulatedDisk, clock: ManualClock) {
@@ -61,6 +65,7 @@ export class EngineLife {
       durability: setup.durability,
       atRest: setup.atRest,
       minLeaseMs: setup.minLeaseSeconds * 1000,
+      fairShare: setup.fairShare,
       segmentBytesMax: setup.segmentBytesMax,
       stagingMemoryBytes: setup.slabBlocks * SLAB_BLOCK_BYTES,
       slabUploadBytesMax: SLAB_UPLOAD_BYTES_MAX,
@@ -83,13 +88,23 @@ export class EngineLife {
       lock: () => ({ [Symbol.dispose]: () => undefined }),
     });
     const opened = await life.settle(opening);
-    if (opened.how === "value") life.#store = opened.value;
+    if (opened.how === "value") life.#use(opened.value, setup.fairShare);
     return { life, opened };
   }
 
   get store(): StorageEngine {
     if (this.#store === undefined) throw new Error("the engine is not open");
     return this.#store;
+  }
+
+  /** Where uploads of this key go, on somebody's account or nobody's. */
+  storeFor({ words }: EntryKey): EntryStore {
+    return this.#instances[(words[1] ?? 0) & 3] ?? this.store;
+  }
+
+  #use(store: StorageEngine, fairShare: boolean): void {
+    this.#store = store;
+    if (fairShare) this.#instances = ["", "a", "b"].map((name) => new OwnedEntryStore(store, store, name));
   }
 
   /** Whether a start, of all or of one shard, has left out entries since this was last asked. */

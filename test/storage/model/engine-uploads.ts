@@ -68,7 +68,7 @@ export class EngineUploads {
     const sentBytes = Math.floor(content.bytes.length / 2);
     let staged: StagedEntry | undefined;
     try {
-      staged = await life.store.stage(content.key, { encoding: content.encoding });
+      staged = await life.storeFor(content.key).stage(content.key, { encoding: content.encoding });
       await staged.write(content.bytes.subarray(0, sentBytes));
       this.#held.push({ content, staged, sentBytes });
     } catch (error) {
@@ -157,9 +157,10 @@ export class EngineUploads {
 }
 
 async function send(
-  { store }: EngineLife,
+  life: EngineLife,
   { key, bytes: sent, encoding, flaw, pieces }: Content,
 ): Promise<"sent" | "discarded"> {
+  const store = life.storeFor(key);
   if (pieces === 0 && flaw !== "discard") {
     // Every other key one by one, the others with whatever is put in the same turn.
     const isAlone = encoding === "identity" && (key.words[0] ?? 0) % 2 === 0;

@@ -14,6 +14,8 @@ export interface RunFigures {
   removedSegments: number;
   leasesBroken: number;
   leasesHeld: number;
+  /** Looks at an engine that had kept something for a share. */
+  favoured: number;
   cleanCloses: number;
 }
 
@@ -33,6 +35,7 @@ export function noFigures(): RunFigures {
     removedSegments: 0,
     leasesBroken: 0,
     leasesHeld: 0,
+    favoured: 0,
     cleanCloses: 0,
   };
 }

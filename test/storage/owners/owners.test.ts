@@ -173,6 +173,19 @@ describe("the file with the names", () => {
     nodeFileSystem.close(fd);
   });
 
+  test("waits until there is room for it", async () => {
+    await using given = await setUp();
+    const owners = given.open();
+    given.enter(owners, "a", 10);
+    given.ledger.charge(999_990);
+    owners.save();
+    expect(given.ledger.bytesUsed).toBe(999_990);
+    expect(numberOf(given.open(), "a", false)).toBeUndefined();
+    given.ledger.release(999_990);
+    owners.save();
+    expect(numberOf(given.open(), "a", false)).toBe(1);
+  });
+
   test("that cannot be written stays as it was, is told of, and tried again", async () => {
     await using given = await setUp();
     const owners = given.open();
@@ -180,8 +193,11 @@ describe("the file with the names", () => {
     owners.save();
     given.enter(owners, "b", 10);
     given.fileSystem.failOnce(({ name }) => name === "syncData", "ENOSPC");
+    const before = given.ledger.bytesUsed;
     owners.save();
     expect(given.complaints).toHaveLength(1);
+    expect(given.ledger.bytesUsed).toBe(before);
+    expect(nodeFileSystem.listDirectory(given.directory.path)).toEqual(["instances.json"]);
     expect(numberOf(given.open(), "a", false)).toBe(1);
     owners.save();
     expect(numberOf(given.open(), "b", false)).toBe(2);

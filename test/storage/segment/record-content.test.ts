@@ -73,6 +73,36 @@ async function open(range: ByteRange = { offset: 0 }, verified = false): Promise
   });
 }
 
+/** Counts what goes on. */
+class CountedReads extends ChunkReads {
+  runningCount = 0;
+  runningMax = 0;
+  refusedCount = 0;
+
+  override enter(): Promise<void> | undefined {
+    const waiting = super.enter();
+    if (waiting !== undefined) return waiting.then(() => this.#begin());
+    this.#begin();
+    return undefined;
+  }
+
+  override leave(): void {
+    this.runningCount -= 1;
+    super.leave();
+  }
+
+  override tryAhead(): boolean {
+    const isTaken = super.tryAhead();
+    if (!isTaken) this.refusedCount += 1;
+    return isTaken;
+  }
+
+  #begin(): void {
+    this.runningCount += 1;
+    this.runningMax = Math.max(this.runningMax, this.runningCount);
+  }
+}
+
 /** Flips one bit of the record, `at` bytes from its header. */
 function damage(at: number): void {
   const location = shard.find(value);
@@ -159,33 +189,18 @@ describe("RecordContent", () => {
   test("of many that are read at the same time a few have memory, and all come to their end", async () => {
     promptReads = pausedReads();
     shard.fileSystem.delayTurns = 2;
-    let [runningCount, runningMax, refusedCount] = [0, 0, 0];
-    const [enter, leave, tryAhead] = [chunkReads.enter, chunkReads.leave, chunkReads.tryAhead];
-    chunkReads.enter = () => {
-      const waiting = enter.call(chunkReads);
-      const begin = (): void => void (runningMax = Math.max(runningMax, ++runningCount));
-      if (waiting === undefined) begin();
-      return waiting?.then(begin);
-    };
-    chunkReads.leave = () => {
-      runningCount--;
-      leave.call(chunkReads);
-    };
-    chunkReads.tryAhead = () => {
-      const isTaken = tryAhead.call(chunkReads);
-      if (!isTaken) refusedCount++;
-      return isTaken;
-    };
+    const counted = new CountedReads();
+    chunkReads = counted;
     const contents = await Promise.all(Array.from({ length: 100 }, () => open({ offset: 0 }, true)));
     const pieces = contents.map((content) => content.lend());
     const firsts = await Promise.all(pieces.map(async (lent) => (await lent.more()) && lent.take()));
     expect(firsts.every((first) => first !== undefined && first !== false)).toBe(true);
-    expect([runningMax, refusedCount]).toEqual([16, 100 - 32]);
+    expect([counted.runningMax, counted.refusedCount]).toEqual([16, 100 - 32]);
     for (const content of contents.slice(0, 50)) content.close();
     const rests = await Promise.all(contents.slice(50).map((content) => content.bytes()));
     for (const rest of rests) expect(rest.equals(value.bytes.subarray(CHUNK_BYTES))).toBe(true);
-    expect(runningCount).toBe(0);
-    expect(Array.from({ length: 33 }, () => tryAhead.call(chunkReads)).filter(Boolean)).toHaveLength(32);
+    expect(counted.runningCount).toBe(0);
+    expect(Array.from({ length: 33 }, () => counted.tryAhead()).filter(Boolean)).toHaveLength(32);
     expect(events).toEqual([]);
   });
 

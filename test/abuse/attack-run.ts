@@ -8,25 +8,26 @@ import { type SeededRandom, seededRandom } from "../support/seeded-random.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
 import type { AttackOrder, AttackProgress } from "./attack-worker.ts";
-import { type Attack, LARGE_BLOB, SERVER_TIMEOUTS_MS } from "./attacks.ts";
+import { type AttackPlan, type AttackTarget, GRACE_MS } from "./attack-plan.ts";
+import { type Attack, ATTACKS, LARGE_BLOB, SERVER_TIMEOUTS_MS, SMALL_BLOB } from "./attacks.ts";
 import { GoodClient } from "./good-client.ts";
 
 export const ATTACK_COLUMNS = ["cut off", "after ms", "deadline", "RSS +MiB", "p99 calm", "p99 then", "ratio"];
 
 const RSS_GROWTH_MIB_MAX = 64;
-/** What the server is like when nobody attacks it. */
-const CALM_MS = 3000;
+/** What the server is like when nobody attacks it: for a while, and for longer where the attack takes minutes. */
+const CALM_MS_MIN = 3000;
+const CALM_PER_DEADLINE = 1 / 3;
+const WARM_MS = 3000;
 /** Clients before anything is measured. */
 const WARM_CLIENTS = 8;
 /** Uploads that together take 32 MiB. */
 const FILLING_COUNT = 512;
 const FILLING_BYTES = 64 * 1024;
-/** For a machine that is busy with other things, and for connecting: the table has the figures. */
-const GRACE_MS = 15_000;
 const WORKER = new URL("attack-worker.ts", import.meta.url);
 
 /** Attacks a server of its own while a client does its work there. @returns the figures of {@link ATTACK_COLUMNS}. */
-export async function runAttack(attack: Attack, seed: string, findings: Findings): Promise<(number | string)[]> {
+export async function runAttack(attack: AttackPlan, seed: string, findings: Findings): Promise<(number | string)[]> {
   await using directory = await makeTemporaryDirectory("abuse");
   await using server = await ServerProcess.start({
     directory: directory.path,
@@ -38,19 +39,19 @@ export async function runAttack(attack: Attack, seed: string, findings: Findings
       `--download-idle-timeout=${SERVER_TIMEOUTS_MS.downloadIdle}ms`,
     ],
   });
-  await storeLargeBlob(server.endpoint);
+  await storeBlobs(server.endpoint);
   await fillStaging(server.endpoint, seededRandom(`${seed}/warm`));
   await warmUp(server.endpoint, seed);
   await using good = new GoodClient(server.endpoint, seed);
-  const { rssPeakMib: calmMib } = await watched(server.pid, new Promise((resolve) => setTimeout(resolve, CALM_MS)));
+  const calmMs = Math.max(CALM_MS_MIN, attack.deadlineMs * CALM_PER_DEADLINE);
+  const { rssPeakMib: calmMib } = await watched(server.pid, new Promise((resolve) => setTimeout(resolve, calmMs)));
   const calm = good.takeFigures();
   const socketsBefore = socketCount(server.pid);
 
-  const order: AttackOrder = { attackName: attack.name, port: Number(server.endpoint.split(":")[1]), seed };
-  const worker = new Worker(WORKER, { workerData: order });
-  const { rssPeakMib, value: progress } = await watched(server.pid, untilCutOff(worker, attack));
+  const openCount = (): number => socketCount(server.pid) - socketsBefore;
+  const attacking = attack.carryOut({ server, seed, openCount }, findings);
+  const { rssPeakMib, value: progress } = await watched(server.pid, attacking);
   const during = good.takeFigures();
-  await worker.terminate();
 
   const growthMib = rssPeakMib - calmMib;
   findings.problems.push(...new Set([...calm.faults, ...during.faults]));
@@ -60,8 +61,8 @@ export async function runAttack(attack: Attack, seed: string, findings: Findings
     `${attack.attackerCount - progress.cutOffCount} attackers were not cut off`,
   );
   findings.expect(growthMib <= RSS_GROWTH_MIB_MAX, `RSS grew by ${growthMib.toFixed(0)} MiB`);
-  const areGone = await comesTrue(() => Promise.resolve(socketCount(server.pid) <= socketsBefore));
-  findings.expect(areGone, `${socketCount(server.pid) - socketsBefore} sockets are left`);
+  const areGone = await comesTrue(() => Promise.resolve(openCount() <= 0));
+  findings.expect(areGone, `${openCount()} sockets are left`);
   await good[Symbol.asyncDispose]();
   await server.stop();
   return [
@@ -73,6 +74,19 @@ export async function runAttack(attack: Attack, seed: string, findings: Findings
     during.p99Ms.toFixed(1),
     (during.p99Ms / calm.p99Ms).toFixed(2),
   ];
+}
+
+export const FRAME_ATTACKS: readonly AttackPlan[] = ATTACKS.map((attack) => {
+  const { name, attackerCount, deadlineMs } = attack;
+  return { name, attackerCount, deadlineMs, carryOut: (target) => carryOutInThread(attack, target) };
+});
+
+async function carryOutInThread(attack: Attack, { server, seed }: AttackTarget): Promise<AttackProgress> {
+  const order: AttackOrder = { attackName: attack.name, port: Number(server.endpoint.split(":")[1]), seed };
+  const worker = new Worker(WORKER, { workerData: order });
+  const progress = await untilCutOff(worker, attack);
+  await worker.terminate();
+  return progress;
 }
 
 /** Resolves when all attackers are cut off, or when it has taken much too long. */
@@ -94,9 +108,9 @@ async function watched<Value>(pid: number, done: Promise<Value>): Promise<{ valu
   return { value, rssPeakMib: meter.rssPeakMib };
 }
 
-async function storeLargeBlob(endpoint: string): Promise<void> {
+async function storeBlobs(endpoint: string): Promise<void> {
   using client = new CacheClient(endpoint);
-  await client.write(LARGE_BLOB);
+  for (const blob of [LARGE_BLOB, SMALL_BLOB]) await client.write(blob);
 }
 
 /** Uploads that are all under way before any of them goes on: what staging has memory for is used then. */
@@ -117,7 +131,7 @@ async function fillStaging(endpoint: string, random: SeededRandom): Promise<void
 /** What many clients that do as they should leave behind: memory that was used, and garbage that was collected. */
 async function warmUp(endpoint: string, seed: string): Promise<void> {
   const clients = Array.from({ length: WARM_CLIENTS }, (_, index) => new GoodClient(endpoint, `${seed}/warm/${index}`));
-  await new Promise((resolve) => setTimeout(resolve, CALM_MS));
+  await new Promise((resolve) => setTimeout(resolve, WARM_MS));
   const faults = clients.flatMap((client) => client.takeFigures().faults);
   for (const client of clients) await client[Symbol.asyncDispose]();
   if (faults.length > 0) throw new Error(`before the attack: ${faults.join("; ")}`);

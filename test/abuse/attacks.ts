@@ -6,6 +6,7 @@ import { rawFrame, requestBlock, setting, word } from "../http2/raw-frames.ts";
 import { grpcBody, readBody, writeBody } from "../interop/grpc-bodies.ts";
 import { digestOf } from "../support/cache-client.ts";
 import { type SeededRandom, seededRandom } from "../support/seeded-random.ts";
+import type { AttackPlan } from "./attack-plan.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -13,18 +14,14 @@ const MIB = 1024 * KIB;
 /** What is set for the server under attack; each attack is over by one of these, or by one that cannot be set. */
 export const SERVER_TIMEOUTS_MS = { uploadIdle: 5000, downloadIdle: 5000 } as const;
 const PREFACE_TIMEOUT_MS = 10_000;
-const HTTP_HEADERS_TIMEOUT_MS = 10_000;
+export const HTTP_HEADERS_TIMEOUT_MS = 10_000;
 /** Whoever was heard in one minute is asked after the next one, and has 20 s for the answer. */
 const KEEPALIVE_MS = 140_000;
 /** HAZARDS H15 and H16 leave a second. */
-const AT_ONCE_MS = 1000;
+export const AT_ONCE_MS = 1000;
 
-export interface Attack {
-  readonly name: string;
-  /** Connections that do it at the same time. */
-  readonly attackerCount: number;
-  /** The server's stated deadline, from the moment from which there is no progress. */
-  readonly deadlineMs: number;
+/** Connections that all do the same, frame by frame. */
+export interface Attack extends Omit<AttackPlan, "carryOut"> {
   /** What ends when the attacker is cut off. */
   readonly cutOff: "call" | "connection";
   /** What is done on a connection, and every `intervalMs` again. */
@@ -36,7 +33,11 @@ export interface Attack {
 /** The blob that the readers ask for: more than the buffers of a socket hold. */
 export const LARGE_BLOB = seededRandom("abuse").bytes(24 * MIB);
 const READ_LARGE_BLOB = readBody(LARGE_BLOB);
-const GET_LARGE_BLOB = `GET /cas/${digestOf(LARGE_BLOB).hash} HTTP/1.1\r\nhost: localhost\r\n\r\n`;
+export const LARGE_BLOB_PATH = `/cas/${digestOf(LARGE_BLOB).hash}`;
+/** For those who ask for many parts of a blob. */
+export const SMALL_BLOB = LARGE_BLOB.subarray(0, 64 * KIB);
+export const SMALL_BLOB_PATH = `/cas/${digestOf(SMALL_BLOB).hash}`;
+const GET_LARGE_BLOB = `GET ${LARGE_BLOB_PATH} HTTP/1.1\r\nhost: localhost\r\n\r\n`;
 
 const STREAM = 1;
 const GRPC_FIELDS = [["content-type", "application/grpc"] as const, ["te", "trailers"] as const];

@@ -1,16 +1,19 @@
 /**
- * `npm run test:abuse -- [part of a name...] [--seed S]`: what hostile and hopeless clients do to a real server process
+ * `npm run test:abuse -- [part of a name...] [--lanes N] [--seed S]`: what hostile and hopeless clients do to a real server process
  * (HAZARDS H13 to H16), while one client does its work. A name picks the attacks that have it in theirs; without one, all.
+ * So many lanes go on side by side, each attack with a server of its own; without the option, one.
  */
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 import { scenario } from "../crash/scenario.ts";
-import { ATTACK_COLUMNS, runAttack } from "./attack-run.ts";
-import { type Attack, ATTACKS } from "./attacks.ts";
+import { installPrograms } from "../support/debian-packages.ts";
+import type { AttackPlan } from "./attack-plan.ts";
+import { ATTACK_COLUMNS, FRAME_ATTACKS, runAttack } from "./attack-run.ts";
+import { SLOW_HTTP_ATTACKS, SLOW_HTTP_PROGRAM } from "./slow-http-attacks.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seed: { type: "string", default: `${randomInt(2 ** 40)}` } },
+  options: { lanes: { type: "string", default: "1" }, seed: { type: "string", default: `${randomInt(2 ** 40)}` } },
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
@@ -22,15 +25,15 @@ function printRow(name: string, cells: readonly (number | string)[]): void {
   console.log(name.padEnd(NAME_WIDTH) + texts.join(""));
 }
 
-const chosen = ATTACKS.filter(
+const chosen = [...FRAME_ATTACKS, ...SLOW_HTTP_ATTACKS].filter(
   ({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)),
 );
-/** Those that take minutes have nothing to do but to wait: the others go on meanwhile. */
+/** Those that take minutes have nothing to do but to wait: they have a lane each. */
 const LONG_MS = 60_000;
 
 let [passed, failed] = [0, 0];
 
-async function attackAndPrint(attack: Attack): Promise<void> {
+async function attackAndPrint(attack: AttackPlan): Promise<void> {
   const name = `${attack.attackerCount} ${attack.name}`;
   const run = await scenario(name, (findings) => runAttack(attack, values.seed, findings), ATTACK_COLUMNS.length);
   printRow(run.name, [...run.figures, run.problems.length]);
@@ -39,9 +42,13 @@ async function attackAndPrint(attack: Attack): Promise<void> {
   else failed++;
 }
 
+if (chosen.some((attack) => SLOW_HTTP_ATTACKS.includes(attack))) installPrograms([SLOW_HTTP_PROGRAM]);
 printRow(`attack, --seed ${values.seed}`, [...ATTACK_COLUMNS, "bad"]);
 const long = Promise.all(chosen.filter(({ deadlineMs }) => deadlineMs >= LONG_MS).map(attackAndPrint));
-for (const attack of chosen.filter(({ deadlineMs }) => deadlineMs < LONG_MS)) await attackAndPrint(attack);
-await long;
+const short = chosen.filter(({ deadlineMs }) => deadlineMs < LONG_MS).values();
+const lane = async (): Promise<void> => {
+  for (const attack of short) await attackAndPrint(attack);
+};
+await Promise.all([long, ...Array.from({ length: Number(values.lanes) }, lane)]);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 || passed === 0 ? 1 : 0;

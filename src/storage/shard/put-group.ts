@@ -19,6 +19,7 @@ import {
 import { stagingFileBytes } from "./adoption.ts";
 import { recode, targetEncoding } from "./at-rest.ts";
 import { readStaged } from "./read-staged.ts";
+import { stagedMemory } from "./staged-memory.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
 import { type CheckedPuts, checkPieces } from "./value-check.ts";
@@ -60,6 +61,7 @@ export class PutGroup {
   private readonly firstOfKey = new Map<string, number>();
   private readonly takeSequence: () => number;
   private readonly checkedBefore: CheckedPuts;
+  private readonly memory = stagedMemory;
   private batch: Verified[] = [];
   private batchBytes = 0;
   /** Keys of this group that the index does not know. */
@@ -88,7 +90,7 @@ export class PutGroup {
   /** @returns one outcome per request, in their order. Staging files are gone and the ledger is settled. */
   run(): PutOutcome[] {
     for (const [position, request] of this.requests.entries()) this.take(position, request);
-    this.flush();
+    this.flushAll();
     if (this.context.durability === "commit") this.attemptSync(() => this.segments.sync());
     this.publish();
     return this.requests.map((request, position) => this.settle(request, position));
@@ -96,6 +98,7 @@ export class PutGroup {
 
   private take(position: number, request: PutRequest): void {
     const words = keyWords(request.key);
+    if (request.source.kind === "file" && !this.memory.hasRoom(request.stagedBytes)) this.flushAll();
     // Verified also where the blob is known: wrong bytes are told so, whatever else is in the cache.
     const verified = this.verify(position, request, words);
     if (verified === undefined) return;
@@ -128,7 +131,7 @@ export class PutGroup {
   private verify(position: number, request: PutRequest, words: Int32Array): Verified | undefined {
     let payload: readonly Uint8Array[];
     try {
-      payload = readStaged(this.context, request);
+      payload = readStaged(this.context, request, (bytes) => this.memory.take(bytes));
     } catch (error) {
       this.fail(position, "internal", `staged bytes could not be read: ${String(error)}`);
       return undefined;
@@ -199,7 +202,13 @@ export class PutGroup {
     }
     this.batch.push(verified);
     this.batchBytes += bytes;
-    if (this.batchBytes >= FLUSH_BYTES) this.flush();
+    if (this.batchBytes >= FLUSH_BYTES) this.flushAll();
+  }
+
+  /** Nothing that was read is in hand any more. */
+  private flushAll(): void {
+    this.flush();
+    this.memory.forget();
   }
 
   private flush(): void {

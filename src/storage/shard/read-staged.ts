@@ -3,8 +3,15 @@ import { ADOPTED_PAYLOAD_OFFSET } from "./adoption.ts";
 import type { ShardContext } from "./shard-context.ts";
 import type { PutRequest } from "./shard-protocol.ts";
 
-/** The staged bytes: views of the slab, or the contents of the temp file. */
-export function readStaged(context: ShardContext, request: PutRequest): Uint8Array[] {
+/**
+ * The staged bytes: views of the slab, or the contents of the temp file.
+ * @param allocate memory for these.
+ */
+export function readStaged(
+  context: ShardContext,
+  request: PutRequest,
+  allocate: (bytes: number) => Buffer = Buffer.allocUnsafe,
+): Uint8Array[] {
   const { source, stagedBytes } = request;
   if (source.kind === "slab") {
     const { slab, slabBlockBytes } = context;
@@ -22,7 +29,7 @@ export function readStaged(context: ShardContext, request: PutRequest): Uint8Arr
   const fd = fileSystem.open(source.path, "read");
   try {
     // What the file holds decides, not what the uploader says it wrote (DESIGN 1).
-    const bytes = Buffer.allocUnsafe(Math.max(0, fileSystem.sizeOf(fd) - ADOPTED_PAYLOAD_OFFSET));
+    const bytes = allocate(Math.max(0, fileSystem.sizeOf(fd) - ADOPTED_PAYLOAD_OFFSET));
     return [bytes.subarray(0, readFully(fileSystem, fd, bytes, ADOPTED_PAYLOAD_OFFSET))];
   } finally {
     fileSystem.close(fd);

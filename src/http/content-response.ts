@@ -105,7 +105,10 @@ function pieceBytes({ output }: HttpExchange): number {
 /** @returns what to wait for before the next piece: the client has taken this one. @throws where the client has gone. */
 function write(exchange: HttpExchange, bytes: Uint8Array, giveBack: () => void): Promise<void> | undefined {
   const { response } = exchange;
-  if (response.destroyed) throw gone();
+  if (hasGone(response)) {
+    giveBack();
+    throw gone();
+  }
   let onTaken = (): void => {};
   const hasRoom = response.write(bytes, () => {
     giveBack();
@@ -130,7 +133,7 @@ async function untilTaken({ response, output }: HttpExchange, whenTaken: (resolv
   budget.change(-heldBytes);
   clearTimeout(timer);
   response.off("close", resolve);
-  if (response.destroyed) throw gone();
+  if (hasGone(response)) throw gone();
 }
 
 /** The connection's own timeout begins anew with whatever the client sends. */
@@ -141,6 +144,11 @@ function giveUpAfter(stallMs: number, response: ServerResponse): NodeJS.Timeout 
     else resetSocket(response.socket);
   }, stallMs);
   return timer;
+}
+
+/** The response learns of its socket's end later, and keeps what is written to it until then. */
+function hasGone({ destroyed, socket }: ServerResponse): boolean {
+  return destroyed || socket?.destroyed === true;
 }
 
 function gone(): CacheError {

@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { CacheError } from "../../src/cache/cache-error.ts";
-import type { EntryContent } from "../../src/cache/entry-store.ts";
+import type { EntryContent, LentPiece } from "../../src/cache/entry-store.ts";
 import { sendContent } from "../../src/http/content-response.ts";
 import { HttpServer, type HttpServerLimits } from "../../src/http/http-server.ts";
 import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
@@ -269,6 +269,32 @@ describe("HttpServer", () => {
     const answer = await answering;
     expect(Buffer.from(await answer.arrayBuffer()).equals(value)).toBe(true);
     expect(spend.mock.calls.reduce((sum, [bytes]) => sum + bytes, 0)).toBe(value.length);
+  });
+
+  it("gives back all memory that it was lent for a client that is given up", async () => {
+    observed = [];
+    let [lentCount, leftBytes] = [0, value.length];
+    const take = (bytesMax: number): LentPiece => {
+      const bytes = Buffer.alloc(bytesMax, "v");
+      lentCount++;
+      leftBytes -= bytes.length;
+      return { bytes, giveBack: () => void lentCount-- };
+    };
+    const lent: EntryContent = {
+      ...content,
+      lend: () => ({ take, more: () => leftBytes > 0 && Promise.resolve(true) }),
+    };
+    const serve: HttpRoutes = (router) =>
+      router.route("GET", "/value", OPEN, (exchange) => sendContent(exchange, lent, undefined, {}));
+    await listen(serve, { sendStallTimeoutMs: 50 });
+    const socket = await dial();
+    socket.on("error", () => {}).pause();
+    socket.write("GET /value HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    await vi.waitFor(() => expect(outputBudget.heldBytes).toBeGreaterThan(0), WAIT);
+    await vi.waitFor(() => expect(observed).toHaveLength(1), WAIT);
+    await vi.waitFor(() => expect(lentCount).toBe(0), WAIT);
+    expect(outputBudget.heldBytes).toBe(0);
+    socket.destroy();
   });
 
   it("counts an answer that was made at once and that its client does not take, and gives it up as well", async () => {

@@ -1,5 +1,5 @@
-/** What comes in larger files is read into memory of its own. */
-const BYTES = 4 * 1024 * 1024;
+/** Larger files are adopted and not read, mostly; others have memory of their own. What is not used is not resident. */
+const BYTES = 8 * 1024 * 1024;
 
 /**
  * Memory of one thread that temp files are read into, used again for each batch of a group: fresh memory for each file

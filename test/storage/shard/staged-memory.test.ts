@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { StagedMemory } from "../../../src/storage/shard/staged-memory.ts";
 
-const BYTES = 4 * 1024 * 1024;
+const BYTES = 8 * 1024 * 1024;
 
 test("memory is used again once it is forgotten, and by nobody else before", () => {
   const memory = new StagedMemory();

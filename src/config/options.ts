@@ -136,7 +136,8 @@ export const OPTIONS = {
     flag: "memory-budget",
     kind: size(32 * MIB),
     defaultValue: () => clampMib(budgetInMemory(memoryLimitBytes()), 32 * MIB, GIB),
-    defaultText: "1/4 of the memory that the process may use, or half of what is beyond 192MiB where that is less; 32MiB to 1GiB",
+    defaultText:
+      "1/4 of the memory that the process may use, or half of what is beyond 192MiB where that is less; 32MiB to 1GiB",
     help: "memory for what is on its way: half of it for receive windows to grow by, a quarter for large requests and batch answers, the rest see --staging-memory and --hot-blob-memory",
   }),
   stagingMemoryBytes: option({

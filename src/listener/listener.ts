@@ -105,7 +105,7 @@ const CONNECTION_WINDOW_SHARE = 1 / 1024;
 /** HTTP/2 begins with so much. */
 const WINDOW_BYTES_MIN = 64 * 1024;
 /** Of it there has to be so much for each upload that is being received: further ones are told to come again. */
-const BYTES_OF_UPLOAD = 128 * 1024;
+const BYTES_OF_UPLOAD = 256 * 1024;
 /** Interrupted uploads that are kept, in all listeners. */
 const KEPT_UPLOADS_MAX = 256;
 

@@ -21,6 +21,8 @@ const ROWS = 20;
 const MINUTES_MAX = 120;
 /** Segments that stay open for readers. */
 const OPEN_SEGMENTS_MAX = 256;
+/** As README.md says for little memory. */
+const ENVIRONMENT = { MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TRIM_THRESHOLD_: "131072" };
 /** What a server makes of 256 MiB, where no cgroup tells it of them. */
 const WITHOUT_CGROUP = ["--shards=1", "--memory-budget=32MiB"];
 
@@ -58,6 +60,7 @@ async function run(): Promise<string[]> {
   await using server = await ServerProcess.start({
     directory: directory.path,
     maxSize: "2GiB",
+    environment: ENVIRONMENT,
     ...(cgroup === undefined ? { extraArguments: WITHOUT_CGROUP } : { wrapper: cgroup.wrapper }),
   });
   console.log(`${values.connections} connections, ${minutes} min, ${values.memory}, --seed ${values.seed}`);
@@ -88,13 +91,16 @@ async function warmUp(directory: string): Promise<void> {
 
 async function watched(server: ServerProcess, load: MixedLoad): Promise<Sample[]> {
   const samples: Sample[] = [];
-  const sampleCount = Math.ceil((minutes * 60_000) / SAMPLE_INTERVAL_MS);
   const startedMs = performance.now();
-  for (let i = 1; i <= sampleCount && server.running; i++) {
+  const rowSeconds = (minutes * 60) / ROWS;
+  for (let atSeconds = 0, rows = 0; atSeconds < minutes * 60 && server.running;) {
     await sleep(SAMPLE_INTERVAL_MS);
-    const sample = sampleOf(server.pid, (performance.now() - startedMs) / 1000);
+    atSeconds = (performance.now() - startedMs) / 1000;
+    const sample = sampleOf(server.pid, atSeconds);
     samples.push(sample);
-    if (i % Math.ceil(sampleCount / ROWS) === 0) printRow(sample, totalOf(load.doneCounts), totalOf(load.shedCounts));
+    if (atSeconds < (rows + 1) * rowSeconds) continue;
+    rows = Math.floor(atSeconds / rowSeconds);
+    printRow(sample, totalOf(load.doneCounts), totalOf(load.shedCounts));
   }
   return samples;
 }

@@ -10,7 +10,7 @@ import type { PutRequest } from "./shard-protocol.ts";
 export function readStaged(
   context: ShardContext,
   request: PutRequest,
-  allocate: (bytes: number) => Buffer = Buffer.allocUnsafe,
+  allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafe(bytes),
 ): Uint8Array[] {
   const { source, stagedBytes } = request;
   if (source.kind === "slab") {

@@ -53,6 +53,8 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** @returns undefined where there is no file. @throws where it cannot be read. */
 export function readOwnerNames(fileSystem: FileSystem, path: string): Buffer | undefined {
+  // What a kill has left half written is not on the ledger.
+  removeQuietly(fileSystem, temporaryPath(path));
   let fd: number;
   try {
     fd = fileSystem.open(path, "read");
@@ -68,9 +70,11 @@ export function readOwnerNames(fileSystem: FileSystem, path: string): Buffer | u
   }
 }
 
+const temporaryPath = (path: string): string => `${path}.new`;
+
 /** Puts a file in the place of the one before, whole or not at all. */
 export function writeOwnerNames(fileSystem: FileSystem, path: string, bytes: Buffer): void {
-  const temporary = `${path}.new`;
+  const temporary = temporaryPath(path);
   removeIfThere(fileSystem, temporary);
   const fd = fileSystem.open(temporary, "create");
   try {

@@ -40,6 +40,8 @@ export class EngineHost implements Excuses {
   #isQuiet = false;
   /** Of an orderly end. */
   #accountsAtClose: string | undefined;
+  /** No record was damaged, unreadable or left out: one that was leaves the index, and a start that reads footers finds it. */
+  #isIntact = true;
   /** A power cut may undo removals: then more is there than allowed, until retirement has caught up. */
   #bytesAtStart = 0;
 
@@ -71,7 +73,10 @@ export class EngineHost implements Excuses {
   noteAbsent(name: string): void {
     this.#noteDroppedPages();
     // A shard that was started again reads anew what the index may have had no room for.
-    if (this.life.takeLeftOut()) this.model.evictAll();
+    if (this.life.takeLeftOut()) {
+      this.model.evictAll();
+      this.#isIntact = false;
+    }
     if (this.model.mayBeAbsent(name)) return;
     // A foreign segment stays until every shard has taken its keys out; one that has died, or finds no room for the copies
     // on a full disk, keeps it, while the others have let go of theirs.
@@ -117,9 +122,10 @@ export class EngineHost implements Excuses {
     // Shards of another number share the keys, and the room for entries, in another way.
     const hasLeftOut = this.life.takeLeftOut();
     if (hasLeftOut) this.model.evictAll();
+    if (hasLeftOut || this.disk.struck.length > 0) this.#isIntact = false;
     const before = this.#accountsAtClose;
     this.#accountsAtClose = undefined;
-    if (before !== undefined && !hasLeftOut && this.#struck.length === 0) {
+    if (before !== undefined && this.#isIntact) {
       expectEqual(accountsOf(this.life.store), before, "accounts after an orderly restart");
     }
     // Nobody is owed room that is not there.
@@ -177,7 +183,7 @@ export class EngineHost implements Excuses {
     this.#files.disturbCheckpoints(checkpoint, this.#setup);
     if (damageAt === undefined) return;
     this.#figures.damagedBytes += 1;
-    this.#accountsAtClose = undefined;
+    this.#isIntact = false;
     for (const record of this.#files.damage(damageAt, 1 << Math.floor(damageAt * 8))) {
       const name = nameOfRecord(record);
       if (name !== undefined) this.model.damage(name);

@@ -1,7 +1,7 @@
 /**
- * `npm run test:abuse -- [part of a name...] [--without NAME] [--lanes N] [--seed S]`: what hostile and hopeless clients do to a real server process
+ * `npm run test:abuse -- [part of a name...] [--without NAME]... [--lanes N] [--seed S]`: what hostile and hopeless clients do to a real server process
  * (HAZARDS H13 to H16), while one client does its work. A name picks the attacks that have it in theirs; without one, all,
- * but for those that have the name of `--without`.
+ * but for those that have a name of `--without`.
  * So many lanes go on side by side, each attack with a server of its own; without the option, one.
  */
 import { randomInt } from "node:crypto";
@@ -15,7 +15,7 @@ import { SLOW_HTTP_ATTACKS, SLOW_HTTP_PROGRAM } from "./slow-http-attacks.ts";
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    without: { type: "string" },
+    without: { type: "string", multiple: true, default: [] },
     lanes: { type: "string", default: "1" },
     seed: { type: "string", default: `${randomInt(2 ** 40)}` },
   },
@@ -33,7 +33,7 @@ function printRow(name: string, cells: readonly (number | string)[]): void {
 const chosen = [...FRAME_ATTACKS, ...SLOW_HTTP_ATTACKS].filter(
   ({ name }) =>
     (positionals.length === 0 || positionals.some((part) => name.includes(part))) &&
-    (values.without === undefined || !name.includes(values.without)),
+    !values.without.some((left) => name.includes(left)),
 );
 /** Those that take minutes have nothing to do but to wait: they have a lane each. */
 const LONG_MS = 60_000;

@@ -13,7 +13,8 @@ import type {
 
 /**
  * Puts what an instance uploads on its account. What it reads is found whoever has stored it; that it reads says that
- * the instance is in use. What does not fit into its quota is not begun. An instance has an account from its first upload on: names that are only asked for have none.
+ * the instance is in use. What does not fit into its quota is not begun. An instance has an account from its first
+ * upload on: names that are only asked for have none.
  */
 export class OwnedEntryStore implements EntryStore {
   readonly #entries: EntryStore;

@@ -115,7 +115,7 @@ export async function openEngine(options: EngineOptions): Promise<EngineParts> {
       promptReads: new PromptReads({ fileSystem }),
       hotRecords,
       owners,
-      quotas: owners === undefined ? undefined : new Quotas({ owners, shards, logger: options.logger }),
+      quotas: owners === undefined ? undefined : new Quotas({ owners, shards, clock, logger: options.logger }),
       openSegmentsMax,
       segmentFollowers,
       ...intake,

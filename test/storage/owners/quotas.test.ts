@@ -45,7 +45,10 @@ function setUp(shards: FakeShard[], quotaBytes = 1600) {
     },
   } as unknown as Owners;
   const logger = { info: complain, warn: complain, error: complain };
-  return { quotas: new Quotas({ owners, shards, logger }), complaints, has };
+  let nowMs = 0;
+  const clock = { monotonicMs: () => nowMs, wallMs: () => nowMs };
+  const pass = (ms: number): void => void (nowMs += ms);
+  return { quotas: new Quotas({ owners, shards, clock, logger }), complaints, has, pass };
 }
 
 describe("making room in a quota", () => {
@@ -74,6 +77,20 @@ describe("making room in a quota", () => {
     const asked = shards.map((shard) => shard.asked.length);
     expect(await quotas.makeRoom(OWNER, 1601)).toBe(false);
     expect(shards.map((shard) => shard.asked.length)).toEqual(asked);
+  });
+
+  test("looks for what has lost its lease once a second, however many ask", async () => {
+    const shard = new FakeShard(1600, 1600);
+    const { quotas, pass } = setUp([shard]);
+    const ask = (): Promise<boolean[]> => Promise.all([10, 20, 30].map((bytes) => quotas.makeRoom(OWNER, bytes)));
+    expect(await ask()).toEqual([false, false, false]);
+    const askedOnce = shard.asked.length;
+    pass(999);
+    expect(await ask()).toEqual([false, false, false]);
+    expect(shard.asked).toHaveLength(askedOnce);
+    shard.leasedBytes = 0;
+    pass(1);
+    expect(await ask()).toEqual([true, true, true]);
   });
 
   test("for many at the same time goes on until there is room for the largest of them", async () => {

@@ -1,4 +1,4 @@
-import "../src/steady-wasm-wrappers.ts";
+import "../src/engine-flags.ts";
 import { once } from "node:events";
 import { parentPort, Worker } from "node:worker_threads";
 

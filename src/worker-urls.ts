@@ -1,4 +1,4 @@
-import "./steady-wasm-wrappers.ts";
+import "./engine-flags.ts";
 
 /** Every worker-thread entry, in one place. */
 export const LISTENER_WORKER_URL = new URL("../workers/listener-worker.ts", import.meta.url);

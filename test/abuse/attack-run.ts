@@ -1,4 +1,4 @@
-import "../../src/steady-wasm-wrappers.ts";
+import "../../src/engine-flags.ts";
 import { readdirSync, readlinkSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { ProcessMeter } from "../../bench/process-meter.ts";

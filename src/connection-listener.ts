@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type ListenOptions, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, Server as TlsServer, type TLSSocket } from "node:tls";
 import type { AddressPlaces } from "./address-places.ts";
+import type { LoopTurns } from "./http2/loop-turns.ts";
 import { secureContextOptions, type TlsIdentity } from "./tls-identity.ts";
 
 /** How every HTTP/2 connection with prior knowledge begins (RFC 9113, section 3.4). */
@@ -17,6 +18,8 @@ export interface ConnectionListenerOptions {
   readonly slots?: ConnectionPlaces | undefined;
   /** Where given, a connection is open only while it has a place among those of its address. */
   readonly addressPlaces?: AddressPlaces | undefined;
+  /** In which connections are handed over; where not given, each as soon as its protocol is clear. */
+  readonly turns?: LoopTurns;
   /** A connection that has not shown its protocol after this long is closed. */
   readonly prefaceTimeoutMs: number;
   /** Told of each connection that was not taken for want of room or of a descriptor. */
@@ -197,6 +200,10 @@ export class ConnectionListener {
   }
 
   #handOver(accepted: Socket, socket: Socket, protocol: ConnectionProtocol): void {
+    const { turns } = this.#options;
+    if (socket.destroyed) return;
+    if (turns?.isOver === true) return turns.wait(() => this.#handOver(accepted, socket, protocol));
+    turns?.spend(1);
     this.#decide(accepted);
     // An HTTP/2 session does not answer a half-closed client; without this its connection would stay for good.
     if (protocol === "http2") socket.allowHalfOpen = false;

@@ -8,6 +8,7 @@ import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { AddressPlaces } from "../src/address-places.ts";
 import { ConnectionListener, type ConnectionListenerOptions } from "../src/connection-listener.ts";
+import { LoopTurns } from "../src/http2/loop-turns.ts";
 import { TEST_CERTIFICATE, TEST_KEY } from "./support/test-certificate.ts";
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -114,6 +115,24 @@ describe("ConnectionListener", () => {
     const socket = await dial(port);
     await writeBytewise(socket, Buffer.from("PRI * HTTP/2.0\r\n\r\nXX"));
     expect(await text(socket)).toContain("400 Bad Request");
+  });
+
+  it("hands connections over in turns, and none that has gone meanwhile", async () => {
+    const turns = new LoopTurns({ max: 1, min: 1, share: 1 });
+    const taken: Socket[] = [];
+    const port = await listen({ turns, onConnection: { http1: (socket) => taken.push(socket), http2: () => {} } });
+    const wait = vi.spyOn(turns, "wait").mockImplementation(() => {});
+    vi.spyOn(turns, "isOver", "get").mockReturnValue(true);
+    const [stays, goes] = [await dial(port), await dial(port)];
+    for (const socket of [stays, goes]) socket.write("GET /a HTTP/1.1\r\n");
+    await vi.waitFor(() => expect(wait).toHaveBeenCalledTimes(2));
+    expect(taken).toEqual([]);
+    goes.resetAndDestroy();
+    await vi.waitFor(() => expect(listener?.connectionCount).toBe(1));
+    vi.restoreAllMocks();
+    for (const [goOn] of wait.mock.calls.slice()) goOn();
+    expect(taken.map(({ remotePort }) => remotePort)).toEqual([stays.localPort]);
+    taken[0]?.destroy();
   });
 
   it("answers garbage with 400 and closes", async () => {

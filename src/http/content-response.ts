@@ -1,7 +1,9 @@
+import type { Socket } from "node:net";
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryContent, LentPiece, LentPieces } from "../cache/entry-store.ts";
 import type { ResolvedRange } from "./byte-range-header.ts";
+import type { LoopTurns } from "../http2/loop-turns.ts";
 import type { HttpExchange, ResponseOutput } from "./http-router.ts";
 import { resetSocket } from "../http2/reset-socket.ts";
 
@@ -26,10 +28,16 @@ export async function sendContent(
     // Of what it decodes to; how long this is nobody has said.
     delete allHeaders["content-length"];
   }
+  const { turns } = exchange.output;
+  const sizeBytes = range?.limit ?? content.sizeBytes;
+  const isOneWrite = sizeBytes <= ONE_WRITE_BYTES_MAX;
+  // What is one write does not wait behind what is many.
+  if (!isOneWrite) await turns.next();
   const pieces = content.lend?.();
-  if (pieces === undefined && (range?.limit ?? content.sizeBytes) <= ONE_WRITE_BYTES_MAX) {
+  if (pieces === undefined && isOneWrite) {
     const reading = content.bytes();
     const bytes = reading instanceof Promise ? await reading : reading;
+    turns.spend(bytes.length);
     response.writeHead(status, allHeaders).end(bytes);
     return;
   }
@@ -37,11 +45,14 @@ export async function sendContent(
     const first = pieces?.take(pieceBytes(exchange));
     response.writeHead(status, allHeaders);
     if (first !== undefined && first.bytes.length === allHeaders["content-length"]) {
+      turns.spend(first.bytes.length);
       response.end(first.bytes, first.giveBack);
       return;
     }
-    if (pieces === undefined) await writeIterated(exchange, content);
-    else await writePieces(exchange, pieces, first);
+    // How long it is once it is encoded nobody has said.
+    const bytesDue = content.encoding === "identity" ? sizeBytes : Number.POSITIVE_INFINITY;
+    if (pieces === undefined) await writeIterated(exchange, content, bytesDue);
+    else await writePieces(exchange, pieces, first, bytesDue);
   } finally {
     content.close();
   }
@@ -60,27 +71,45 @@ export function contentHead(
   return { status: 206, headers: { ...headers, "content-length": limit, "content-range": contentRange } };
 }
 
-async function writeIterated(exchange: HttpExchange, content: EntryContent): Promise<void> {
-  for await (const bytes of content) await writeInTurn(exchange, bytes, () => {});
+async function writeIterated(exchange: HttpExchange, content: EntryContent, bytesDue: number): Promise<void> {
+  let bytesLeft = bytesDue;
+  for await (const bytes of content) {
+    bytesLeft -= bytes.length;
+    await writeInTurn(exchange, bytes, () => {}, bytesLeft === 0);
+  }
 }
 
 /** @param first of them, taken already. */
-async function writePieces(exchange: HttpExchange, pieces: LentPieces, first: LentPiece | undefined): Promise<void> {
+async function writePieces(
+  exchange: HttpExchange,
+  pieces: LentPieces,
+  first: LentPiece | undefined,
+  bytesDue: number,
+): Promise<void> {
+  let bytesLeft = bytesDue;
   const next = (): LentPiece | undefined => pieces.take(pieceBytes(exchange));
   let piece = first;
   do {
     for (piece ??= next(); piece !== undefined; piece = next()) {
-      await writeInTurn(exchange, piece.bytes, piece.giveBack);
+      bytesLeft -= piece.bytes.length;
+      await writeInTurn(exchange, piece.bytes, piece.giveBack, bytesLeft === 0);
     }
   } while (await pieces.more());
 }
 
 /** Resolves once there may be a next piece. @throws where the client has gone. */
-async function writeInTurn(exchange: HttpExchange, bytes: Uint8Array, giveBack: () => void): Promise<void> {
+async function writeInTurn(
+  exchange: HttpExchange,
+  bytes: Uint8Array,
+  giveBack: () => void,
+  isLast: boolean,
+): Promise<void> {
+  const { turns } = exchange.output;
+  turns.spend(bytes.length);
   const taking = write(exchange, bytes, giveBack);
   if (taking !== undefined) await taking;
   // The system takes megabytes for a client at once, and so, one after the other, for all of those that come together.
-  const turn = exchange.output.turns.spend(bytes.length);
+  const turn = isLast ? undefined : turns.next();
   if (turn !== undefined) await turn;
 }
 
@@ -88,9 +117,9 @@ async function writeInTurn(exchange: HttpExchange, bytes: Uint8Array, giveBack: 
  * Bounds how long an answer that was ended may wait for its client, and counts it until then: the time of a piece for
  * each that it has.
  */
-export function limitUntaken(response: ServerResponse, { budget, stallMsMax }: ResponseOutput): void {
+export function limitUntaken(response: ServerResponse, { budget, turns, stallMsMax }: ResponseOutput): void {
   const heldBytes = response.writableLength;
-  const timer = giveUpAfter(stallMsMax * Math.ceil(heldBytes / ONE_WRITE_BYTES_MAX), response);
+  const timer = giveUpAfter(stallMsMax * Math.ceil(heldBytes / ONE_WRITE_BYTES_MAX), response, turns);
   budget.change(heldBytes);
   response.once("close", () => {
     budget.change(-heldBytes);
@@ -122,12 +151,12 @@ function write(exchange: HttpExchange, bytes: Uint8Array, giveBack: () => void):
 
 /** @param whenTaken is given what to call once the client has taken what was written. */
 async function untilTaken({ response, output }: HttpExchange, whenTaken: (resolve: () => void) => void): Promise<void> {
-  const { budget, stallMsMax } = output;
+  const { budget, turns, stallMsMax } = output;
   const heldBytes = response.writableLength;
   const { promise, resolve } = Promise.withResolvers<void>();
   whenTaken(resolve);
   response.once("close", resolve);
-  const timer = giveUpAfter(stallMsMax, response);
+  const timer = giveUpAfter(stallMsMax, response, turns);
   budget.change(heldBytes);
   await promise;
   budget.change(-heldBytes);
@@ -137,13 +166,20 @@ async function untilTaken({ response, output }: HttpExchange, whenTaken: (resolv
 }
 
 /** The connection's own timeout begins anew with whatever the client sends. */
-function giveUpAfter(stallMs: number, response: ServerResponse): NodeJS.Timeout {
+function giveUpAfter(stallMs: number, response: ServerResponse, turns: LoopTurns): NodeJS.Timeout {
   const timer = setTimeout(() => {
+    const { socket } = response;
     // Where the client has asked for several things at once, its turn comes after the others'.
-    if (response.socket === null) timer.refresh();
-    else resetSocket(response.socket);
+    if (socket === null) timer.refresh();
+    else turns.wait(() => giveUp(socket, turns));
   }, stallMs);
   return timer;
+}
+
+/** Those that have come together are given up together, and the system frees megabytes for each. */
+function giveUp(socket: Socket, turns: LoopTurns): void {
+  turns.spend(ONE_WRITE_BYTES_MAX);
+  resetSocket(socket);
 }
 
 /** The response learns of its socket's end later, and keeps what is written to it until then. */

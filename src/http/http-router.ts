@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import createRouter, { type HTTPMethod } from "find-my-way";
 import { CacheError, type ShedReason } from "../cache/cache-error.ts";
 import type { OutputBudget } from "../http2/output-budget.ts";
-import type { SendTurns } from "../http2/send-turns.ts";
+import type { LoopTurns } from "../http2/loop-turns.ts";
 import { guarded, type RouteAccess, type RouteGuards } from "./route-access.ts";
 
 /** What bounds a response that its client does not take. */
@@ -10,7 +10,7 @@ export interface ResponseOutput {
   /** Of all connections. */
   readonly budget: OutputBudget;
   /** Of the thread. */
-  readonly turns: SendTurns;
+  readonly turns: LoopTurns;
   /** A client that has not taken a piece after so long is given up. */
   readonly stallMsMax: number;
 }

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { CacheError, shedReasonOf } from "../cache/cache-error.ts";
 import { OutputBudget } from "../http2/output-budget.ts";
-import { SendTurns } from "../http2/send-turns.ts";
+import { type LoopTurns, sendTurns } from "../http2/loop-turns.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import { RequestTally } from "../observability/request-tally.ts";
@@ -55,7 +55,7 @@ export interface HttpServerOptions extends RouteGuards {
   /** Bounds what waits for all clients together. Default: two pieces of each value. */
   readonly outputBudget?: OutputBudget;
   /** Where others send in this thread, too. */
-  readonly turns?: SendTurns;
+  readonly turns?: LoopTurns;
 }
 
 /** HTTP/1.1 on connections that somebody else accepted. */
@@ -74,7 +74,7 @@ export class HttpServer {
 
   constructor(options: HttpServerOptions) {
     const { protocols, reportFault, observe, metrics, limits, ...others } = options;
-    const { outputBudget = new OutputBudget(Number.POSITIVE_INFINITY), turns = new SendTurns(), ...guards } = others;
+    const { outputBudget = new OutputBudget(Number.POSITIVE_INFINITY), turns = sendTurns(), ...guards } = others;
     this.#router = new HttpRouter(guards);
     this.#reportFault = reportFault;
     this.#observe = observe;

@@ -2,6 +2,7 @@ import type { FloodLimits } from "./flood-guard.ts";
 import { FLOOD_LIMITS_DEFAULT } from "./flood-guard.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import type { OutputBudget } from "./output-budget.ts";
+import type { LoopTurns } from "./loop-turns.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -26,6 +27,8 @@ export interface ConnectionOptions {
   readonly socketBacklogBytesMax: number;
   /** What waits for the clients of all connections together; undefined: as much as each is allowed. */
   readonly outputBudget: OutputBudget | undefined;
+  /** In which the requests of all connections begin; undefined: each as soon as it is there. */
+  readonly requestTurns: LoopTurns | undefined;
   /** DATA that waits in all streams together, from which on new streams are refused. */
   readonly queuedBytesMax: number;
   /** Frames other than DATA waiting for the socket, from which on nothing more is read. */
@@ -52,6 +55,7 @@ export const CONNECTION_DEFAULTS: ConnectionOptions = {
   windowBudget: undefined,
   socketBacklogBytesMax: 512 * KIB,
   outputBudget: undefined,
+  requestTurns: undefined,
   queuedBytesMax: 64 * MIB,
   controlBacklogBytesMax: MIB,
   sendStallTimeoutMs: 60_000,

@@ -23,13 +23,19 @@ export interface FloodLimits {
   readonly tinyData: Allowance;
 }
 
+/**
+ * A stream that is reset right behind its beginning, in one piece, was never to be answered. Clients that cancel a whole
+ * build have begun others in between.
+ */
+export const RESET_AT_ONCE_COST = 4;
+
 export type FloodKind = keyof FloodLimits;
 
 /** No message of any protocol fits in fewer; a frame cut short by a window may be so small now and then. */
 export const TINY_DATA_BYTES_MAX = 4;
 
 export const FLOOD_LIMITS_DEFAULT: FloodLimits = {
-  reset: { burst: 1000, perSecond: 200 },
+  reset: { burst: 1100, perSecond: 200 },
   control: { burst: 1000, perSecond: 50 },
   windowUpdate: { burst: 2000, perSecond: 200 },
   tinyData: { burst: 1000, perSecond: 50 },

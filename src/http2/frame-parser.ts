@@ -23,6 +23,7 @@ export interface FrameSink {
 export class FrameParser {
   readonly #sink: FrameSink;
   readonly #frameBytesMax: number;
+  #isHeld = false;
   #prefaceSeen = 0;
   /** Of the DATA frame in hand. */
   #dataLeft = 0;
@@ -43,15 +44,26 @@ export class FrameParser {
     return this.#carried > 0 || this.#inData;
   }
 
-  /** @throws {ConnectionError} PROTOCOL_ERROR for a wrong preface, FRAME_SIZE_ERROR; and what the sink throws. */
-  push(chunk: Buffer): void {
+  /** Leaves what follows from the next HEADERS frame on of the chunk that is being pushed. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  /**
+   * @returns where it has stopped: the end, unless the sink has it {@link hold}; the rest has to be pushed before anything else.
+   * @throws {ConnectionError} PROTOCOL_ERROR for a wrong preface, FRAME_SIZE_ERROR; and what the sink throws.
+   */
+  push(chunk: Buffer): number {
     const end = chunk.length;
+    this.#isHeld = false;
     let at = this.#prefaceSeen < PREFACE.length ? this.#preface(chunk) : 0;
     while (at < end) {
       if (this.#inData) at = this.#data(chunk, at, end);
       else if (this.#carried > 0) at = this.#completeCarried(chunk, at, end);
+      else if (this.#isHeld && chunk[at + 3] === FRAME.headers) return at;
       else at = this.#frame(chunk, at, end);
     }
+    return end;
   }
 
   #preface(chunk: Buffer): number {

@@ -2,6 +2,7 @@ import { encodeHeaderBlock } from "./hpack/encode-header-block.ts";
 import { HpackDecoder } from "./hpack/hpack-decoder.ts";
 import { ConnectionError, ERROR_CODE } from "./error-code.ts";
 import { FLAG, HEADER_TABLE_BYTES_DEFAULT, PRIORITY_BYTES, readWord31 } from "./frame-format.ts";
+import { RESET_AT_ONCE_COST } from "./flood-guard.ts";
 import type { ReceiverParts } from "./frame-receiver.ts";
 import { HeaderBlockAssembler } from "./header-block-assembler.ts";
 import type { HeaderFields } from "./header-fields.ts";
@@ -68,7 +69,8 @@ export class HeaderReceiver {
   /** A stream error (RFC 9113, section 5.4.2). Made on purpose, it costs the client no less than its own resets. */
   failStream(streamId: number, code: number): void {
     const { streams, sender, guard, host } = this.#parts;
-    guard.spend("reset");
+    const isRefused = code === ERROR_CODE.refusedStream;
+    guard.spend("reset", !isRefused && streams.isJustBegun(streamId) ? RESET_AT_ONCE_COST : 1);
     sender.resetStream(streamId, code);
     const stream = streams.get(streamId);
     if (stream === undefined) streams.noteReset(streamId);

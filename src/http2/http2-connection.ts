@@ -57,6 +57,8 @@ const DRAIN_PING = Buffer.from("draining", "latin1");
  *        └────── ConnectionSender ◄──── stream.respond, write, end ─┘
  */
 export class Http2Connection {
+  /** For whoever lists connections. */
+  place = -1;
   readonly peer: string;
   readonly #input: ReceivingSocket;
   readonly #socket: Socket;
@@ -79,6 +81,9 @@ export class Http2Connection {
   /** `ending`: the last frames are on their way to the socket, what still comes in is ignored. */
   #state: "open" | "draining" | "ending" | "closed" = "open";
   readonly #awaitingChunkEnd: Http2Stream[] = [];
+  /** Received and put off: its requests begin in a later turn. */
+  #postponed: Buffer | undefined;
+  #isBlocked = false;
   /** Streams above it are not taken; the client is told once it is known. */
   #lastStreamIdTaken = STREAM_ID_MAX;
   #isLastStreamKnown = false;
@@ -171,18 +176,50 @@ export class Http2Connection {
   }
 
   readonly #onChunk = (chunk: Buffer): void => {
-    if (this.#state === "ending" || this.#state === "closed") return;
+    if (this.#postponed === undefined) {
+      const rest = this.#receive(chunk);
+      if (rest !== undefined) this.#postpone(Buffer.from(rest));
+    } else {
+      // A socket that is paused may have one more.
+      this.#postponed = Buffer.concat([this.#postponed, chunk]);
+      this.#socket.pause();
+    }
+  };
+
+  #postpone(rest: Buffer): void {
+    this.#postponed = rest;
+    this.#socket.pause();
+    this.#options.requestTurns?.wait(this.#goOn);
+  }
+
+  readonly #goOn = (): void => {
+    const postponed = this.#postponed!;
+    this.#postponed = undefined;
+    const rest = this.#receive(postponed);
+    if (rest !== undefined) this.#postpone(rest);
+    else if (!this.#isBlocked) this.#socket.resume();
+  };
+
+  /** @returns what has to wait for a later turn. */
+  #receive(chunk: Buffer): Buffer | undefined {
+    if (this.#state === "ending" || this.#state === "closed") return undefined;
     try {
-      this.#parser.push(chunk);
+      this.#streams.beginChunk();
+      const end = this.#parser.push(chunk);
       // Who never completes a frame is as good as quiet, unless there is a call that takes it as it comes.
       if (!this.#parser.isInsideFrame || this.#receiver.isTakingData) this.#keepalive.noteHeard();
       if (this.#awaitingChunkEnd.length > 0) this.#endChunk();
+      return end < chunk.length ? chunk.subarray(end) : undefined;
     } catch (error) {
-      if (error instanceof ConnectionError) return this.#fail(error.code, error.message);
-      this.#listener.onFault(error);
-      this.#fail(ERROR_CODE.internalError, "internal error");
+      if (error instanceof ConnectionError) {
+        this.#fail(error.code, error.message);
+      } else {
+        this.#listener.onFault(error);
+        this.#fail(ERROR_CODE.internalError, "internal error");
+      }
+      return undefined;
     }
-  };
+  }
 
   #endChunk(): void {
     for (const stream of this.#awaitingChunkEnd) {
@@ -191,9 +228,19 @@ export class Http2Connection {
     this.#awaitingChunkEnd.length = 0;
   }
 
+  /** A connection begins one request in any case. */
+  #holdIfTurnIsOver(): void {
+    const turns = this.#options.requestTurns;
+    turns?.spend(1);
+    if (turns?.isOver === true) this.#parser.hold();
+  }
+
   #makeReceiver(): FrameReceiver {
     const host: ReceiverHost = {
-      onRequest: (stream) => this.#listener.onRequest(stream),
+      onRequest: (stream) => {
+        this.#listener.onRequest(stream);
+        this.#holdIfTurnIsOver();
+      },
       takes: (streamId) => streamId <= this.#lastStreamIdTaken,
       makeStream: (streamId, headers) => this.#makeStream(streamId, headers),
       consume: (stream, bytes) => this.#consume(stream, bytes),
@@ -249,8 +296,9 @@ export class Http2Connection {
         this.#guard.credit("control", frames);
       },
       onBlocked: (blocked) => {
+        this.#isBlocked = blocked;
         if (blocked) this.#socket.pause();
-        else this.#socket.resume();
+        else if (this.#postponed === undefined) this.#socket.resume();
       },
       onStalled: () => resetSocket(this.#socket),
     };

@@ -1,11 +1,13 @@
 import { type ClosedState, ClosedStreams } from "./closed-streams.ts";
 import type { Http2Stream } from "./http2-stream.ts";
+import { StreamMap } from "./stream-map.ts";
 
 /** The streams of a connection; the client opens all of them, with odd and rising ids. */
 export class StreamTable {
-  readonly #open = new Map<number, Http2Stream>();
+  readonly #open = new StreamMap();
   readonly #closed = new ClosedStreams();
   #lastStreamId = 0;
+  #lastStreamIdBefore = 0;
   /** Streams that are closed while their listeners still work. */
   #unsettledCount = 0;
 
@@ -33,8 +35,19 @@ export class StreamTable {
     return this.#closed.stateOf(streamId);
   }
 
-  streams(): IterableIterator<Http2Stream> {
-    return this.#open.values();
+  /** Those that are open now. */
+  streams(): Http2Stream[] {
+    return this.#open.streams();
+  }
+
+  /** What follows has come in one piece. */
+  beginChunk(): void {
+    this.#lastStreamIdBefore = this.#lastStreamId;
+  }
+
+  /** Whether the stream has begun in the piece in hand, and none after it. */
+  isJustBegun(streamId: number): boolean {
+    return streamId === this.#lastStreamId && streamId > this.#lastStreamIdBefore;
   }
 
   /** Those below have left the idle state, too, if they were in it (RFC 9113, section 5.1.1). */
@@ -43,7 +56,7 @@ export class StreamTable {
   }
 
   add(stream: Http2Stream): void {
-    this.#open.set(stream.id, stream);
+    this.#open.add(stream);
   }
 
   remove(stream: Http2Stream, resetByUs: boolean): void {

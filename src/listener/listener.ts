@@ -42,7 +42,7 @@ import type { BoundMethod, GrpcTransport } from "../grpc/transport/handler.ts";
 import { type CallAdmission, TRANSPORT_DEFAULTS } from "../grpc/transport/transport-options.ts";
 import { createNativeTransport } from "../grpc/transport/native-transport.ts";
 import { OutputBudget } from "../http2/output-budget.ts";
-import { SendTurns } from "../http2/send-turns.ts";
+import { requestTurns, sendTurns } from "../http2/loop-turns.ts";
 import type { HttpProtocols } from "../http/http-router.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { BazelProtocol, bazelRoutes } from "../http/protocols/bazel.ts";
@@ -125,7 +125,8 @@ export class Listener {
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
   readonly #output: OutputBudget;
-  readonly #turns = new SendTurns();
+  readonly #sendTurns = sendTurns();
+  readonly #requestTurns = requestTurns();
   readonly #scanner = new ScannerPool();
   #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;
@@ -170,7 +171,7 @@ export class Listener {
       rates: this.rates,
       observe: options.observe,
       outputBudget: this.#output,
-      turns: this.#turns,
+      turns: this.#sendTurns,
       limits: { sendStallTimeoutMs: config.downloadIdleTimeoutMs },
     });
     this.#connections = new ConnectionListener({
@@ -178,6 +179,7 @@ export class Listener {
       slots: connectionSlots,
       addressPlaces:
         config.addressConnectionCountMax === 0 ? undefined : new AddressPlaces(config.addressConnectionCountMax),
+      turns: this.#requestTurns,
       prefaceTimeoutMs: PREFACE_TIMEOUT_MS,
       onRefused: () => instruments.connectionsRefused.inc(),
       tls: files.tls,
@@ -255,7 +257,8 @@ export class Listener {
       connectionAgeMsMax: connectionAgeMsMax === 0 ? undefined : connectionAgeMsMax,
       sendStallTimeoutMs: downloadIdleTimeoutMs,
       outputBudget: this.#output,
-      turns: this.#turns,
+      sendTurns: this.#sendTurns,
+      requestTurns: this.#requestTurns,
     });
     this.#http.serve(this.#protocols(store, caches));
     return caches.of("").blobs;

@@ -11,7 +11,7 @@ import { type HttpRoutes, sendText } from "../../src/http/http-router.ts";
 import { statusRoutes } from "../../src/http/status-routes.ts";
 import { OPEN } from "../../src/http/route-access.ts";
 import { OutputBudget } from "../../src/http2/output-budget.ts";
-import { SendTurns } from "../../src/http2/send-turns.ts";
+import { type LoopTurns, sendTurns } from "../../src/http2/loop-turns.ts";
 import { Metrics } from "../../src/observability/metrics.ts";
 import type { ObservedRequest } from "../../src/observability/request-observer.ts";
 import { Readiness } from "../../src/readiness.ts";
@@ -26,7 +26,7 @@ describe("HttpServer", () => {
   let server: HttpServer;
   let origin = "";
   let outputBudget: OutputBudget;
-  let turns: SendTurns;
+  let turns: LoopTurns;
 
   async function listen(routes: HttpRoutes = () => {}, limits: Partial<HttpServerLimits> = {}): Promise<string> {
     readiness = new Readiness();
@@ -37,7 +37,7 @@ describe("HttpServer", () => {
       statusRole: "reader",
     });
     outputBudget = new OutputBudget(8 * 1024 * 1024);
-    turns = new SendTurns();
+    turns = sendTurns();
     server = new HttpServer({
       outputBudget,
       turns,
@@ -260,9 +260,10 @@ describe("HttpServer", () => {
   it("sends the pieces of a large answer in turns with everybody else", async () => {
     await listen(serveContent);
     const turn = Promise.withResolvers<void>();
-    const spend = vi.spyOn(turns, "spend").mockReturnValueOnce(turn.promise);
+    const next = vi.spyOn(turns, "next").mockReturnValueOnce(undefined).mockReturnValueOnce(turn.promise);
+    const spend = vi.spyOn(turns, "spend");
     const answering = fetch(`${origin}/value`);
-    await vi.waitFor(() => expect(spend).toHaveBeenCalled(), WAIT);
+    await vi.waitFor(() => expect(next).toHaveBeenCalledTimes(2), WAIT);
     expect((await fetch(`${origin}/healthz`)).status).toBe(200);
     expect(spend.mock.calls).toEqual([[100_000]]);
     turn.resolve();

@@ -7,7 +7,7 @@ import { nameKey } from "../../src/cache/entry-key.ts";
 import type { StagedEntry, StageOptions } from "../../src/cache/entry-store.ts";
 import { RequestBodies } from "../../src/http/request-body.ts";
 import { OutputBudget } from "../../src/http2/output-budget.ts";
-import { SendTurns } from "../../src/http2/send-turns.ts";
+import { sendTurns } from "../../src/http2/loop-turns.ts";
 import { MemoryEntryStore } from "../support/memory-entry-store.ts";
 import { testSeed } from "../support/seed.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -23,7 +23,7 @@ describe("RequestBodies", () => {
   async function store(
     stage: (options: StageOptions) => Promise<StagedEntry> | StagedEntry,
   ): Promise<{ stored: Promise<number>; sent: ReturnType<typeof request> }> {
-    const output = { budget: new OutputBudget(Number.POSITIVE_INFINITY), turns: new SendTurns(), stallMsMax: 60_000 };
+    const output = { budget: new OutputBudget(Number.POSITIVE_INFINITY), turns: sendTurns(), stallMsMax: 60_000 };
     const bodies = new RequestBodies({ bytesMax: BODY.length, idleMsMax: 60_000 });
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     server = createServer((incoming, response) => {

@@ -3,6 +3,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { describe, expect, test, vi } from "vitest";
 import { ERROR_CODE } from "../../src/http2/error-code.ts";
 import { FLAG, FRAME, PREFACE, STREAM_ID_MAX } from "../../src/http2/frame-format.ts";
+import { LoopTurns } from "../../src/http2/loop-turns.ts";
 import { OutputBudget } from "../../src/http2/output-budget.ts";
 import { SETTING } from "../../src/http2/settings.ts";
 import { Http2TestServer } from "./http2-test-server.ts";
@@ -31,6 +32,56 @@ describe("requests and responses", () => {
     const response = await client.response(1);
     expect(response.fields).toEqual({ ":status": "200", "x-end": "yes" });
     expect(response.body.equals(body)).toBe(true);
+  });
+
+  test("requests that come in one piece begin in turns, each with its body, and others are heard in between", async () => {
+    const turns = new LoopTurns({ max: 4, min: 4, share: 1 });
+    const { server, client } = await open({ requestTurns: turns });
+    const other = await RawHttp2Client.open(server.port);
+    await Promise.all([client.roundTrip(), other.roundTrip()]);
+    const ids = Array.from({ length: 200 }, (_, index) => 2 * index + 1);
+    client.send(
+      ...ids.flatMap((id) => [headersFrame(id, "/echo"), dataFrame(id, `body of ${id}`, FLAG.endStream)]),
+      rawFrame(FRAME.ping, 0, 0, Buffer.from("the last")),
+    );
+    // They are waited for while the others begin.
+    for (const id of [1, 3, 5]) {
+      other.send(headersFrame(id, "/echo"), dataFrame(id, "other", FLAG.endStream));
+      expect((await other.response(id)).body.toString()).toBe("other");
+    }
+    for (const id of ids) expect((await client.response(id)).body.toString()).toBe(`body of ${id}`);
+    await client.frame(({ type, payload }) => type === FRAME.ping && payload.toString() === "the last");
+    expect(server.faults).toEqual([]);
+  });
+
+  test("what comes behind requests that wait for their turn stays behind them, however it is cut", async () => {
+    const turns = new LoopTurns({ max: 1, min: 1, share: 1 });
+    const { client } = await open({ requestTurns: turns });
+    await client.roundTrip();
+    const ids = Array.from({ length: 50 }, (_, index) => 2 * index + 1);
+    const bytes = Buffer.concat(
+      ids.flatMap((id) => [headersFrame(id, "/echo"), dataFrame(id, `body of ${id}`, FLAG.endStream)]),
+    );
+    for (let at = 0; at < bytes.length; at += 700) {
+      client.send(bytes.subarray(at, at + 700));
+      await new Promise(setImmediate);
+    }
+    for (const id of ids) expect((await client.response(id)).body.toString()).toBe(`body of ${id}`);
+  });
+
+  test("requests that wait for their turn go with their connection", async () => {
+    const turns = new LoopTurns({ max: 1, min: 1, share: 1 });
+    const { server, client } = await open({ requestTurns: turns });
+    await client.roundTrip();
+    const goOn = vi.spyOn(turns, "wait").mockImplementation(() => {});
+    client.send(...[1, 3, 5].map((id) => headersFrame(id, "/hold")));
+    await vi.waitFor(() => expect(goOn).toHaveBeenCalled(), WAIT);
+    client.socket.resetAndDestroy();
+    for (const connection of server.connections) connection.destroy();
+    await vi.waitFor(() => expect(server.connections.size).toBe(0), WAIT);
+    goOn.mock.calls[0]![0]();
+    expect(server.held.map(({ id }) => id)).toEqual([1]);
+    expect(server.faults).toEqual([]);
   });
 
   test("a connection that arrives byte by byte is served", async () => {

@@ -65,6 +65,16 @@ describe("floods", () => {
     expect(client.frames.some(({ type }) => type === FRAME.goaway)).toBe(false);
   });
 
+  test("who resets each call as soon as it has begun is a flood sooner than who cancels what is in flight", async () => {
+    const server = await Http2TestServer.start();
+    const client = await RawHttp2Client.open(server.port);
+    await client.roundTrip();
+    const ids = Array.from({ length: 300 }, (_, index) => 2 * index + 1);
+    const reset = (id: number): Buffer => rawFrame(FRAME.rstStream, 0, id, word(ERROR_CODE.cancel));
+    client.send(...ids.flatMap((id) => [headersFrame(id, "/hold"), reset(id)]));
+    expect(await client.connectionError()).toBe(ERROR_CODE.enhanceYourCalm);
+  });
+
   test("a header block cannot be longer than what is taken of fields", async () => {
     const server = await Http2TestServer.start({ headerListBytesMax: 5000 });
     const client = await RawHttp2Client.open(server.port);

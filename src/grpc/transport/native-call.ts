@@ -2,7 +2,8 @@ import type { Caller } from "../../auth/caller.ts";
 import { CacheError, type ShedReason, shedReasonOf } from "../../cache/cache-error.ts";
 import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import type { Http2Stream, StreamListener } from "../../http2/http2-stream.ts";
-import type { SendTurns } from "../../http2/send-turns.ts";
+import type { LoopTurns } from "../../http2/loop-turns.ts";
+import { type Member, NOWHERE } from "../../member-list.ts";
 import { type FaultReporter, GRPC_STATUS, statusOfError } from "../grpc-status.ts";
 import { type CallWire, type EncodedResponse, runCall } from "./call-runner.ts";
 import type { BoundMethod, CallContext } from "./handler.ts";
@@ -20,7 +21,7 @@ export interface NativeCallOptions {
   readonly sendBufferBytesMax: number;
   readonly sendStallTimeoutMs: number;
   readonly memory: MemoryBudget;
-  readonly turns: SendTurns;
+  readonly sendTurns: LoopTurns;
   readonly decompressor: Decompressor;
   readonly reportFault: FaultReporter;
   /** The call is over: its handler has settled. */
@@ -28,7 +29,8 @@ export interface NativeCallOptions {
 }
 
 /** One call on a stream of our own HTTP/2. */
-export class NativeCall implements CallContext, CallWire, StreamListener {
+export class NativeCall implements CallContext, CallWire, StreamListener, Member {
+  place = NOWHERE;
   readonly path: string;
   readonly #stream: Http2Stream;
   readonly #method: BoundMethod;
@@ -183,7 +185,8 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
 
   send(message: EncodedResponse, giveBack?: () => void): Promise<void> | undefined {
     if (this.#abortReason !== undefined) return undefined;
-    if (!this.#hasResponded) {
+    const isFirst = !this.#hasResponded;
+    if (isFirst) {
       this.#hasResponded = true;
       this.#stream.respond(RESPONSE_BLOCK);
     }
@@ -194,7 +197,10 @@ export class NativeCall implements CallContext, CallWire, StreamListener {
     if (giveBack === undefined) this.#stream.write(...pieces);
     else this.#stream.writeLent(pieces, giveBack);
     if (this.#stream.unsentBytes < this.roomBytes) {
-      return this.#options.turns.spend(sumOfLengths(pieces));
+      const { sendTurns } = this.#options;
+      sendTurns.spend(sumOfLengths(pieces));
+      // Most answers are one message, and have nothing to share with those that are many.
+      return isFirst ? undefined : sendTurns.next();
     }
     return new Promise((resolve) => {
       this.#roomWaiter = resolve;

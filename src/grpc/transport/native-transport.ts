@@ -8,7 +8,8 @@ import { ByteBudget } from "../../http2/byte-budget.ts";
 import { CONNECTION_DEFAULTS, type ConnectionOptions } from "../../http2/connection-options.ts";
 import { Http2Connection } from "../../http2/http2-connection.ts";
 import type { Http2Stream } from "../../http2/http2-stream.ts";
-import { SendTurns } from "../../http2/send-turns.ts";
+import { type LoopTurns, sendTurns } from "../../http2/loop-turns.ts";
+import { MemberList } from "../../member-list.ts";
 import { type FaultReporter, statusOfError } from "../grpc-status.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
 import { NativeCall } from "./native-call.ts";
@@ -36,10 +37,10 @@ class NativeTransport implements GrpcTransport {
   readonly #methods: ReadonlyMap<string, BoundMethod>;
   readonly #options: Required<Omit<TransportOptions, "observer">> & Pick<TransportOptions, "observer">;
   readonly #connectionOptions: ConnectionOptions;
-  readonly #turns: SendTurns;
+  readonly #sendTurns: LoopTurns;
   readonly #decompressor: Decompressor;
-  readonly #connections = new Set<Http2Connection>();
-  readonly #calls = new Set<NativeCall>();
+  readonly #connections = new MemberList<Http2Connection>();
+  readonly #calls = new MemberList<NativeCall>();
   #draining = false;
   /** Called whenever a connection or a call has gone. */
   #onProgress: (() => void) | undefined;
@@ -48,11 +49,11 @@ class NativeTransport implements GrpcTransport {
     const { connection = {}, ...transportOptions } = options;
     this.#methods = new Map(methods.map((method) => [method.definition.path, method]));
     this.#options = { memory: new MemoryBudget(MEMORY_BYTES_DEFAULT), ...TRANSPORT_DEFAULTS, ...transportOptions };
-    this.#turns = this.#options.turns ?? new SendTurns();
+    this.#sendTurns = this.#options.sendTurns ?? sendTurns();
     this.#decompressor = new Decompressor(this.#options.messageBytesMax);
     const { concurrentStreamsMax, sendStallTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#options;
     const { streamWindowBytes, streamWindowBytesMax, connectionWindowBytes, connectionWindowBytesMax } = this.#options;
-    const { connectionAgeMsMax, windowGrowthBytesMax, outputBudget } = this.#options;
+    const { connectionAgeMsMax, windowGrowthBytesMax, outputBudget, requestTurns } = this.#options;
     this.#connectionOptions = {
       ...CONNECTION_DEFAULTS,
       concurrentStreamsMax,
@@ -66,6 +67,7 @@ class NativeTransport implements GrpcTransport {
       connectionWindowBytesMax,
       windowBudget: new ByteBudget(windowGrowthBytesMax),
       outputBudget,
+      requestTurns,
       ...connection,
     };
   }
@@ -157,7 +159,7 @@ class NativeTransport implements GrpcTransport {
       sendBufferBytesMax,
       sendStallTimeoutMs,
       memory,
-      turns: this.#turns,
+      sendTurns: this.#sendTurns,
       decompressor: this.#decompressor,
       reportFault,
       onFinished: (finished, statusCode) => {

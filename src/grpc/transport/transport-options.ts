@@ -3,7 +3,7 @@ import { ANYBODY, type Caller } from "../../auth/caller.ts";
 import type { ShedReason } from "../../cache/cache-error.ts";
 import type { MemoryBudget } from "../../cache/memory-budget.ts";
 import type { OutputBudget } from "../../http2/output-budget.ts";
-import type { SendTurns } from "../../http2/send-turns.ts";
+import type { LoopTurns } from "../../http2/loop-turns.ts";
 import type { FaultReporter } from "../grpc-status.ts";
 import type { CallContext } from "./handler.ts";
 
@@ -51,7 +51,9 @@ export interface TransportOptions {
   /** Bounds what waits for all clients together. Default: as much as each is allowed. grpc-js knows no such bound. */
   readonly outputBudget?: OutputBudget | undefined;
   /** Of the thread, where others send in it, too. grpc-js knows none. */
-  readonly turns?: SendTurns | undefined;
+  readonly sendTurns?: LoopTurns | undefined;
+  /** Of the thread. Default: each request begins as soon as it is there. grpc-js knows none. */
+  readonly requestTurns?: LoopTurns | undefined;
   /** A call whose responses the client has not taken for so long ends with DEADLINE_EXCEEDED (BEHAVIOUR 3). */
   readonly sendStallTimeoutMs?: number;
   /** A connection of this age, give or take a tenth, takes no new calls and ends with its last one; undefined: never. */
@@ -81,7 +83,8 @@ export const TRANSPORT_DEFAULTS = {
   keepaliveTimeoutMs: 20_000,
   sendBufferBytesMax: 256 * 1024,
   outputBudget: undefined,
-  turns: undefined,
+  sendTurns: undefined,
+  requestTurns: undefined,
   sendStallTimeoutMs: 60_000,
   connectionAgeMsMax: undefined,
   streamWindowBytes: 256 * 1024,

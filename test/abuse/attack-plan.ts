@@ -9,6 +9,8 @@ export const GRACE_MS = 15_000;
 export interface AttackTarget {
   readonly server: ServerProcess;
   readonly seed: string;
+  /** Told when the first attacker comes: what the good client sees from then on counts. */
+  readonly begin: () => Promise<void>;
   /** Connections that the server has open, without those that were there before the attack. */
   readonly openCount: () => number;
 }

@@ -1,4 +1,5 @@
 import "../../src/engine-flags.ts";
+import { once } from "node:events";
 import { readdirSync, readlinkSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { ProcessMeter } from "../../bench/process-meter.ts";
@@ -11,8 +12,18 @@ import type { AttackOrder, AttackProgress } from "./attack-worker.ts";
 import { type AttackPlan, type AttackTarget, GRACE_MS } from "./attack-plan.ts";
 import { type Attack, ATTACKS, LARGE_BLOB, SERVER_TIMEOUTS_MS, SMALL_BLOB } from "./attacks.ts";
 import { GoodClient } from "./good-client.ts";
+import { WatchedClient } from "./watched-client.ts";
 
-export const ATTACK_COLUMNS = ["cut off", "after ms", "deadline", "RSS +MiB", "p99 calm", "p99 then", "ratio"];
+export const ATTACK_COLUMNS = [
+  "cut off",
+  "after ms",
+  "deadline",
+  "RSS +MiB",
+  "p99 calm",
+  "p99 then",
+  "ratio",
+  "slowest",
+];
 
 const RSS_GROWTH_MIB_MAX = 64;
 /** What the server is like when nobody attacks it: for a while, and for longer where the attack takes minutes. */
@@ -42,16 +53,19 @@ export async function runAttack(attack: AttackPlan, seed: string, findings: Find
   await storeBlobs(server.endpoint);
   await fillStaging(server.endpoint, seededRandom(`${seed}/warm`));
   await warmUp(server.endpoint, seed);
-  await using good = new GoodClient(server.endpoint, seed);
+  await using good = new WatchedClient(server.endpoint, seed);
   const calmMs = Math.max(CALM_MS_MIN, attack.deadlineMs * CALM_PER_DEADLINE);
   const { rssPeakMib: calmMib } = await watched(server.pid, new Promise((resolve) => setTimeout(resolve, calmMs)));
-  const calm = good.takeFigures();
+  const calm = await good.takeFigures();
+  const begin = async (): Promise<void> => void (await good.takeFigures());
   const socketsBefore = socketCount(server.pid);
 
   const openCount = (): number => socketCount(server.pid) - socketsBefore;
-  const attacking = attack.carryOut({ server, seed, openCount }, findings);
+  const attacking = attack.carryOut({ server, seed, openCount, begin }, findings);
   const { rssPeakMib, value: progress } = await watched(server.pid, attacking);
-  const during = good.takeFigures();
+  // Until when it has to be over, so that there are calls enough for a 99th percentile.
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, attack.deadlineMs - progress.elapsedMs)));
+  const during = await good.takeFigures();
 
   const growthMib = rssPeakMib - calmMib;
   findings.problems.push(...new Set([...calm.faults, ...during.faults]));
@@ -73,6 +87,7 @@ export async function runAttack(attack: AttackPlan, seed: string, findings: Find
     calm.p99Ms.toFixed(1),
     during.p99Ms.toFixed(1),
     (during.p99Ms / calm.p99Ms).toFixed(2),
+    during.slowestMs.toFixed(1),
   ];
 }
 
@@ -81,9 +96,12 @@ export const FRAME_ATTACKS: readonly AttackPlan[] = ATTACKS.map((attack) => {
   return { name, attackerCount, deadlineMs, carryOut: (target) => carryOutInThread(attack, target) };
 });
 
-async function carryOutInThread(attack: Attack, { server, seed }: AttackTarget): Promise<AttackProgress> {
+async function carryOutInThread(attack: Attack, { server, seed, begin }: AttackTarget): Promise<AttackProgress> {
   const order: AttackOrder = { attackName: attack.name, port: Number(server.endpoint.split(":")[1]), seed };
   const worker = new Worker(WORKER, { workerData: order });
+  await once(worker, "message");
+  await begin();
+  worker.postMessage("go");
   const progress = await untilCutOff(worker, attack);
   await worker.terminate();
   return progress;
@@ -130,7 +148,8 @@ async function fillStaging(endpoint: string, random: SeededRandom): Promise<void
 
 /** What many clients that do as they should leave behind: memory that was used, and garbage that was collected. */
 async function warmUp(endpoint: string, seed: string): Promise<void> {
-  const clients = Array.from({ length: WARM_CLIENTS }, (_, index) => new GoodClient(endpoint, `${seed}/warm/${index}`));
+  const numbers = Array.from({ length: WARM_CLIENTS }, (_, number) => number);
+  const clients = await Promise.all(numbers.map((number) => GoodClient.start(endpoint, `${seed}/warm/${number}`)));
   await new Promise((resolve) => setTimeout(resolve, WARM_MS));
   const faults = clients.flatMap((client) => client.takeFigures().faults);
   for (const client of clients) await client[Symbol.asyncDispose]();

@@ -1,5 +1,8 @@
 /** Carries out one attack, in a thread of its own, so that the client that is watched has its own turns. */
+import { once } from "node:events";
+import { readlinkSync } from "node:fs";
 import { connect } from "node:net";
+import { constants, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { FLAG, FRAME, FRAME_HEADER_BYTES } from "../../src/http2/frame-format.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -12,7 +15,10 @@ export interface AttackOrder {
   readonly seed: string;
 }
 
-/** What it tells: how many are cut off, and when the last of them was. */
+/** What it tells first; it begins once it is answered. */
+export type AttackerReady = "ready";
+
+/** What it tells then: how many are cut off, and when the last of them was. */
 export interface AttackProgress {
   readonly cutOffCount: number;
   readonly elapsedMs: number;
@@ -21,6 +27,10 @@ export interface AttackProgress {
 const { attackName, port, seed } = workerData as AttackOrder;
 const attack = ATTACKS.find(({ name }) => name === attackName);
 if (attack === undefined || parentPort === null) throw new Error(`no attack ${attackName}`);
+// Attackers are on other machines: here they take what the server and the good client leave of this one's processors.
+setPriority(Number(readlinkSync("/proc/thread-self").split("/").at(-1)), constants.priority.PRIORITY_LOW);
+parentPort.postMessage("ready" satisfies AttackerReady);
+await once(parentPort, "message");
 const startedAtMs = performance.now();
 let cutOffCount = 0;
 for (let attacker = 0; attacker < attack.attackerCount; attacker++) runAttacker(attack, attacker);

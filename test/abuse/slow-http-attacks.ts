@@ -23,7 +23,7 @@ const CONNECTIONS = 500;
 /** With which it asks whether the service is available. */
 const PROBE_CONNECTIONS = 1;
 const PROBE_TIMEOUT_SECONDS = 10;
-const POLL_MS = 100;
+const POLLS_PER_DEADLINE = 10;
 const ABSENT_BLOB_PATH = `/cas/${"0".repeat(64)}`;
 
 interface SlowHttpAttack {
@@ -63,16 +63,17 @@ export const SLOW_HTTP_ATTACKS: readonly AttackPlan[] = ATTACKS.map((attack) => 
 /** That its connections are gone is seen at the server: it does not notice of those that it hardly reads from. */
 async function carryOut(
   { path, options, deadlineMs }: SlowHttpAttack,
-  { server, openCount }: AttackTarget,
+  { server, openCount, begin }: AttackTarget,
   findings: Findings,
 ): Promise<AttackProgress> {
   await using directory = await makeTemporaryDirectory("slowhttptest");
   const report = join(directory.path, "report");
   const acceptedBefore = await acceptedCount(server);
   const bounds = ["-c", `${CONNECTIONS}`, "-r", `${CONNECTIONS}`, "-p", `${PROBE_TIMEOUT_SECONDS}`, "-l", "600"];
+  await begin();
   const child = spawn(
-    "slowhttptest",
-    [...options, ...bounds, "-g", "-o", report, "-u", `http://${server.endpoint}${path}`],
+    "nice",
+    ["-n", "19", "slowhttptest", ...options, ...bounds, "-g", "-o", report, "-u", `http://${server.endpoint}${path}`],
     { stdio: "ignore" },
   );
   const exited = once(child, "exit");
@@ -84,7 +85,7 @@ async function carryOut(
     const openedAtMs = performance.now();
     const leftCount = (): number => Math.max(0, openCount() - PROBE_CONNECTIONS);
     while (leftCount() > 0 && performance.now() - openedAtMs < deadlineMs + GRACE_MS) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      await new Promise((resolve) => setTimeout(resolve, deadlineMs / POLLS_PER_DEADLINE));
     }
     return { cutOffCount: CONNECTIONS - leftCount(), elapsedMs: performance.now() - openedAtMs };
   } finally {

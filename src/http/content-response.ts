@@ -1,11 +1,11 @@
-import type { Socket } from "node:net";
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { CacheError } from "../cache/cache-error.ts";
 import type { EntryContent, LentPiece, LentPieces } from "../cache/entry-store.ts";
-import type { ResolvedRange } from "./byte-range-header.ts";
 import type { LoopTurns } from "../http2/loop-turns.ts";
-import type { HttpExchange, ResponseOutput } from "./http-router.ts";
 import { resetSocket } from "../http2/reset-socket.ts";
+import type { ResolvedRange } from "./byte-range-header.ts";
+import type { HttpExchange, ResponseOutput } from "./http-router.ts";
 
 /** What lends no pieces is sent in one write up to here, headers and all; what does, in pieces of this size. */
 const ONE_WRITE_BYTES_MAX = 256 * 1024;
@@ -171,13 +171,15 @@ function giveUpAfter(stallMs: number, response: ServerResponse, turns: LoopTurns
     const { socket } = response;
     // Where the client has asked for several things at once, its turn comes after the others'.
     if (socket === null) timer.refresh();
-    else turns.wait(() => giveUp(socket, turns));
+    else turns.wait(() => giveUp(response, socket, turns));
   }, stallMs);
   return timer;
 }
 
 /** Those that have come together are given up together, and the system frees megabytes for each. */
-function giveUp(socket: Socket, turns: LoopTurns): void {
+function giveUp(response: ServerResponse, socket: Socket, turns: LoopTurns): void {
+  // Taken while it waited for its turn.
+  if (response.writableLength === 0) return;
   turns.spend(ONE_WRITE_BYTES_MAX);
   resetSocket(socket);
 }

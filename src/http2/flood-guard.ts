@@ -27,7 +27,7 @@ export interface FloodLimits {
  * A stream that is reset right behind its beginning, in one piece, was never to be answered. Clients that cancel a whole
  * build have begun others in between.
  */
-export const RESET_AT_ONCE_COST = 4;
+export const RESET_AT_ONCE_COST = 10;
 
 export type FloodKind = keyof FloodLimits;
 

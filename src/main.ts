@@ -1,3 +1,4 @@
+import "./engine-flags.ts";
 import "./small-buffer-pools.ts";
 import { constants } from "node:os";
 import process from "node:process";

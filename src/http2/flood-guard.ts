@@ -13,7 +13,7 @@ export interface Allowance {
 export interface FloodLimits {
   /**
    * Streams that the client resets, or makes us reset: cancelling all calls that a connection may have in flight is fine,
-   * in a loop is not. What is begun for each of them is garbage afterwards.
+   * in a loop is not. What is begun for each of them is garbage afterwards, and {@link RESET_AT_ONCE_COST} may come on top.
    */
   readonly reset: Allowance;
   /** PING, SETTINGS, PRIORITY and unknown frames. */

@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from "./connection-options.ts";
 import type { ConnectionSender } from "./connection-sender.ts";
 import { ConnectionError, ERROR_CODE } from "./error-code.ts";
-import { type FloodGuard, RESET_AT_ONCE_COST, TINY_DATA_BYTES_MAX } from "./flood-guard.ts";
+import { type FloodGuard, TINY_DATA_BYTES_MAX } from "./flood-guard.ts";
 import { FLAG, FRAME, PING_BYTES, PRIORITY_BYTES, readWord31 } from "./frame-format.ts";
 import type { FrameSink } from "./frame-parser.ts";
 import { HeaderReceiver } from "./header-receiver.ts";
@@ -166,10 +166,10 @@ export class FrameReceiver implements FrameSink {
   }
 
   #onReset(streamId: number, start: number, end: number): void {
-    const { streams, guard, host } = this.#parts;
+    const { streams, host } = this.#parts;
     if (end - start !== WORD_BYTES) throw wrongSize("RST_STREAM", end - start);
     if (streamId === 0 || this.#isIdle(streamId)) throw unexpected("RST_STREAM", streamId);
-    guard.spend("reset", streams.isJustBegun(streamId) ? RESET_AT_ONCE_COST : 1);
+    this.#headers.spendReset(streamId);
     const stream = streams.get(streamId);
     if (stream !== undefined) host.abort(stream, "reset");
   }

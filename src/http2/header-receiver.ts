@@ -1,8 +1,8 @@
 import { encodeHeaderBlock } from "./hpack/encode-header-block.ts";
 import { HpackDecoder } from "./hpack/hpack-decoder.ts";
 import { ConnectionError, ERROR_CODE } from "./error-code.ts";
-import { FLAG, HEADER_TABLE_BYTES_DEFAULT, PRIORITY_BYTES, readWord31 } from "./frame-format.ts";
 import { RESET_AT_ONCE_COST } from "./flood-guard.ts";
+import { FLAG, HEADER_TABLE_BYTES_DEFAULT, PRIORITY_BYTES, readWord31 } from "./frame-format.ts";
 import type { ReceiverParts } from "./frame-receiver.ts";
 import { HeaderBlockAssembler } from "./header-block-assembler.ts";
 import type { HeaderFields } from "./header-fields.ts";
@@ -66,11 +66,18 @@ export class HeaderReceiver {
     stream.listener!.onEnd();
   }
 
+  /** A stream was reset, by the client or because of it. */
+  spendReset(streamId: number): void {
+    const { streams, guard } = this.#parts;
+    guard.spend("reset", streams.isJustBegun(streamId) ? RESET_AT_ONCE_COST : 1);
+  }
+
   /** A stream error (RFC 9113, section 5.4.2). Made on purpose, it costs the client no less than its own resets. */
   failStream(streamId: number, code: number): void {
     const { streams, sender, guard, host } = this.#parts;
-    const isRefused = code === ERROR_CODE.refusedStream;
-    guard.spend("reset", !isRefused && streams.isJustBegun(streamId) ? RESET_AT_ONCE_COST : 1);
+    // A client that has begun too many does not know yet how many it may.
+    if (code === ERROR_CODE.refusedStream) guard.spend("reset");
+    else this.spendReset(streamId);
     sender.resetStream(streamId, code);
     const stream = streams.get(streamId);
     if (stream === undefined) streams.noteReset(streamId);

@@ -6,7 +6,8 @@ const SLOTS_AT_FIRST = 8;
  * Streams by id. Each table of a `Map` refers to the one that followed it, so that one that has grown old holds all later
  * ones, and the streams that were in them, until the next full collection. Here nothing refers to a stream that is gone.
  *
- * A client's ids are odd and rise, so that the lower bits of half an id spread streams evenly; a stream whose slot is taken
+ * Of ids that a client picks to share one slot, finding one takes as many steps as it has streams open, 1000 at the most.
+ * Others' are odd and rise, so that the lower bits of half an id spread streams evenly; a stream whose slot is taken
  * is in the next free one:
  *
  *     slot of 13 ─► │ 13 │ 29 │    │ 19 │ …        29 has the slot of 13, too

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { ClientFigures } from "./good-client.ts";
-import type { GoodClientOrder, GoodClientRequest } from "./good-client-worker.ts";
+import type { GoodClientOrder } from "./good-client-worker.ts";
 
 const WORKER = new URL("good-client-worker.ts", import.meta.url);
 
@@ -15,17 +15,13 @@ export class WatchedClient implements AsyncDisposable {
   }
 
   /** Since the last time that somebody asked. */
-  takeFigures(): Promise<ClientFigures> {
-    return this.#ask("figures");
+  async takeFigures(): Promise<ClientFigures> {
+    this.#worker.postMessage("figures");
+    const [figures] = (await once(this.#worker, "message")) as [ClientFigures];
+    return figures;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#worker.terminate();
-  }
-
-  async #ask(request: GoodClientRequest): Promise<ClientFigures> {
-    this.#worker.postMessage(request);
-    const [figures] = (await once(this.#worker, "message")) as [ClientFigures];
-    return figures;
   }
 }

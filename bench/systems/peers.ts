@@ -2,13 +2,14 @@ import { accessSync, constants } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { bazelRemote } from "./bazel-remote.ts";
 import { bbStorage } from "./bb-storage.ts";
+import { buildboxCasd } from "./buildbox-casd.ts";
 import { buildgrid } from "./buildgrid.ts";
 import { nativelink } from "./nativelink.ts";
 import { nghttpd } from "./nghttpd.ts";
 import { nginx } from "./nginx.ts";
 import type { Peer, System } from "./system.ts";
 
-const PEERS: readonly Peer[] = [bazelRemote, bbStorage, nativelink, buildgrid, nghttpd, nginx];
+const PEERS: readonly Peer[] = [bazelRemote, bbStorage, nativelink, buildboxCasd, buildgrid, nghttpd, nginx];
 
 /**
  * The peers that are on this machine.

@@ -29,6 +29,8 @@ export interface ConnectionOptions {
   readonly outputBudget: OutputBudget | undefined;
   /** In which the requests of all connections begin; undefined: each as soon as it is there. */
   readonly requestTurns: LoopTurns | undefined;
+  /** Calls back at the end of this turn of the event loop, when what there is to be sent leaves. */
+  readonly atTurnEnd: (call: () => void) => void;
   /** DATA that waits in all streams together, from which on new streams are refused. */
   readonly queuedBytesMax: number;
   /** Frames other than DATA waiting for the socket, from which on nothing more is read. */
@@ -56,6 +58,7 @@ export const CONNECTION_DEFAULTS: ConnectionOptions = {
   socketBacklogBytesMax: 512 * KIB,
   outputBudget: undefined,
   requestTurns: undefined,
+  atTurnEnd: setImmediate,
   queuedBytesMax: 64 * MIB,
   controlBacklogBytesMax: MIB,
   sendStallTimeoutMs: 60_000,

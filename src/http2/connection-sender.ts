@@ -328,7 +328,7 @@ export class ConnectionSender {
       return;
     }
     this.#isFlushScheduled = true;
-    setImmediate(this.#onTurnEnd);
+    this.#options.atTurnEnd(this.#onTurnEnd);
   }
 
   readonly #onTurnEnd = (): void => {

@@ -9,16 +9,23 @@ interface TurnSize {
   readonly share: number;
 }
 
+interface TurnOptions {
+  /** Calls back at the end of a turn of the event loop. Default: `setImmediate`. */
+  readonly atEnd?: (call: () => void) => void;
+  /** In milliseconds. */
+  readonly now?: () => number;
+}
+
 const KIB = 1024;
 
 /** Of bytes that are sent. */
-export function sendTurns(now?: () => number): LoopTurns {
-  return new LoopTurns({ max: 4096 * KIB, min: 64 * KIB, share: 256 * KIB }, now);
+export function sendTurns(options?: TurnOptions): LoopTurns {
+  return new LoopTurns({ max: 4096 * KIB, min: 64 * KIB, share: 256 * KIB }, options);
 }
 
 /** Of requests and connections that begin. */
-export function requestTurns(now?: () => number): LoopTurns {
-  return new LoopTurns({ max: 64, min: 4, share: 1 }, now);
+export function requestTurns(options?: TurnOptions): LoopTurns {
+  return new LoopTurns({ max: 64, min: 4, share: 1 }, options);
 }
 
 /**
@@ -31,6 +38,7 @@ export function requestTurns(now?: () => number): LoopTurns {
  */
 export class LoopTurns {
   readonly #size: TurnSize;
+  readonly #atEnd: (call: () => void) => void;
   readonly #now: () => number;
   #room: number;
   #left: number;
@@ -38,9 +46,9 @@ export class LoopTurns {
   #isEndAwaited = false;
   #beganAtMs = 0;
 
-  /** @param now in milliseconds. */
-  constructor(size: TurnSize, now: () => number = () => performance.now()) {
+  constructor(size: TurnSize, { atEnd = setImmediate, now = () => performance.now() }: TurnOptions = {}) {
     this.#size = size;
+    this.#atEnd = atEnd;
     this.#now = now;
     this.#room = size.max;
     this.#left = size.max;
@@ -73,7 +81,7 @@ export class LoopTurns {
     if (this.#isEndAwaited) return;
     this.#isEndAwaited = true;
     this.#beganAtMs = this.#now();
-    setImmediate(this.#onTurnEnd);
+    this.#atEnd(this.#onTurnEnd);
   }
 
   readonly #onTurnEnd = (): void => {

@@ -62,6 +62,7 @@ import { Metrics } from "../observability/metrics.ts";
 import type { ObservedRequest, RequestObserver } from "../observability/request-observer.ts";
 import type { Readiness } from "../readiness.ts";
 import { ScannerPool } from "../scanning/scanner-pool.ts";
+import { turnEnd } from "../turn-end.ts";
 import { AccessControl } from "./access-control.ts";
 import type { ConnectionSlots } from "./connection-slots.ts";
 import { type InstanceCache, InstanceCaches } from "./instance-caches.ts";
@@ -125,8 +126,8 @@ export class Listener {
   readonly #http: HttpServer;
   readonly #connections: ConnectionListener;
   readonly #output: OutputBudget;
-  readonly #sendTurns = sendTurns();
-  readonly #requestTurns = requestTurns();
+  readonly #sendTurns = sendTurns({ atEnd: turnEnd.last });
+  readonly #requestTurns = requestTurns({ atEnd: turnEnd.last });
   readonly #scanner = new ScannerPool();
   #origins: OriginFetches | undefined;
   #transport: GrpcTransport | undefined;

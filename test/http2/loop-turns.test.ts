@@ -7,7 +7,7 @@ const MIB = 1024 * 1024;
 const atOnce = (): number => 0;
 
 test("a turn has room for some megabytes, and the next one has it again", async () => {
-  const turns = sendTurns(atOnce);
+  const turns = sendTurns({ now: atOnce });
   const waiting = Array.from({ length: 5 }, () => {
     turns.spend(MIB);
     return turns.next();
@@ -18,7 +18,7 @@ test("a turn has room for some megabytes, and the next one has it again", async 
 });
 
 test("those that wait go on in the order in which they came, a few in each turn", async () => {
-  const turns = sendTurns(atOnce);
+  const turns = sendTurns({ now: atOnce });
   const resumed: number[] = [];
   const waiting = Array.from({ length: 100 }, async (_, call) => {
     turns.spend(4 * MIB);
@@ -37,7 +37,7 @@ test("those that wait go on in the order in which they came, a few in each turn"
 });
 
 test("who has more to do than a turn has room for goes on behind those that had nothing of it", async () => {
-  const turns = new LoopTurns({ max: 2, min: 1, share: 1 }, atOnce);
+  const turns = new LoopTurns({ max: 2, min: 1, share: 1 }, { now: atOnce });
   const done: string[] = [];
   const left = new Map([
     ["large", 5],
@@ -59,7 +59,7 @@ test("who has more to do than a turn has room for goes on behind those that had 
 
 test("turns that take long become smaller, down to a bound, and larger again once they are short", async () => {
   let nowMs = 0;
-  const turns = requestTurns(() => nowMs);
+  const turns = requestTurns({ now: () => nowMs });
   /** How many requests the next turn has room for. @param eachMs what one takes. */
   const turn = async (eachMs: number): Promise<number> => {
     let count = 0;

@@ -10,6 +10,7 @@ import { Http2Connection } from "../../http2/http2-connection.ts";
 import type { Http2Stream } from "../../http2/http2-stream.ts";
 import { type LoopTurns, sendTurns } from "../../http2/loop-turns.ts";
 import { MemberList } from "../../member-list.ts";
+import { turnEnd } from "../../turn-end.ts";
 import { type FaultReporter, statusOfError } from "../grpc-status.ts";
 import type { BoundMethod, GrpcTransport } from "./handler.ts";
 import { NativeCall } from "./native-call.ts";
@@ -68,6 +69,7 @@ class NativeTransport implements GrpcTransport {
       windowBudget: new ByteBudget(windowGrowthBytesMax),
       outputBudget,
       requestTurns,
+      atTurnEnd: turnEnd.first,
       ...connection,
     };
   }

@@ -1,3 +1,4 @@
+import { turnEnd } from "../../turn-end.ts";
 import { decodeOutcomes, encodePuts, type OutcomeMessage, type PutMessage } from "./put-message.ts";
 import type { PutOutcome, PutRequest } from "./shard-protocol.ts";
 
@@ -22,7 +23,7 @@ export class PutGatherer {
   /** @param onSent Called when the request leaves this thread. */
   put(request: PutRequest, onSent?: () => void): Promise<PutOutcome> {
     const settle = Promise.withResolvers<PutOutcome>();
-    if (this.gathered.push({ request, settle, onSent }) === 1) setImmediate(() => void this.sendGathered());
+    if (this.gathered.push({ request, settle, onSent }) === 1) turnEnd.first(() => void this.sendGathered());
     return settle.promise;
   }
 

@@ -38,6 +38,8 @@ export interface BlobStore {
    * @throws {CacheError} out_of_range where the offset lies outside of 0 to size.
    */
   get(digest: Digest, range?: ByteRange, accept?: Encoding): Promise<BlobContent | undefined> | BlobContent | undefined;
+  /** Of these many will be read next: what of them is small and lies side by side is read together. Renews nothing. */
+  prefetch(digests: readonly Digest[]): void;
   /**
    * Starts an upload of `digest.sizeBytes` bytes; hash and size are verified by `commit`.
    * @param encoding Of the bytes that will be written, default identity.

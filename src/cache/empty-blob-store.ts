@@ -43,6 +43,10 @@ export class EmptyBlobStore implements BlobStore {
     return EMPTY_CONTENT;
   }
 
+  prefetch(digests: readonly Digest[]): void {
+    this.#inner.prefetch(digests);
+  }
+
   stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob {
     return isEmptyDigest(digest) ? new EmptyStagedBlob(digest, encoding) : this.#inner.stage(digest, signal, encoding);
   }

@@ -52,6 +52,10 @@ export class EntryBlobStore implements BlobStore {
     return this.#entries.get(casKey(digest), range, accept);
   }
 
+  prefetch(digests: readonly Digest[]): void {
+    this.#entries.prefetch(digests.map(casKey));
+  }
+
   stage(digest: Digest, signal?: AbortSignal, encoding: Encoding = "identity"): Promise<StagedBlob> | StagedBlob {
     const options: StageOptions = signal === undefined ? { encoding } : { encoding, signal };
     return this.#entries.stage(casKey(digest), options);

@@ -130,6 +130,8 @@ export interface EntryStore {
     range?: ByteRange,
     accept?: Encoding,
   ): Promise<EntryContent | undefined> | EntryContent | undefined;
+  /** Of these many will be read next: what of them is small and lies side by side is read together. Renews nothing. */
+  prefetch(keys: readonly EntryKey[]): void;
   /**
    * Starts an upload. Waits a bounded time for staging room.
    * @throws {CacheError} resource_exhausted when there was none.

@@ -47,6 +47,10 @@ export class InstanceEntryStore implements EntryStore {
     return this.#entries.get(this.#scoped(key), range, accept);
   }
 
+  prefetch(keys: readonly EntryKey[]): void {
+    this.#entries.prefetch(keys.map((key) => this.#scoped(key)));
+  }
+
   stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry> | StagedEntry {
     return this.#entries.stage(this.#scoped(key), options);
   }

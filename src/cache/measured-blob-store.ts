@@ -43,6 +43,10 @@ export class MeasuredBlobStore implements BlobStore {
       : this.#counted(getting, range);
   }
 
+  prefetch(digests: readonly Digest[]): void {
+    this.#inner.prefetch(digests);
+  }
+
   stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob {
     const staging = this.#inner.stage(digest, signal, encoding);
     return staging instanceof Promise ? staging.then((staged) => this.#measured(staged)) : this.#measured(staging);

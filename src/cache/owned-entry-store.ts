@@ -51,6 +51,10 @@ export class OwnedEntryStore implements EntryStore {
     return this.#entries.get(key, range, accept);
   }
 
+  prefetch(keys: readonly EntryKey[]): void {
+    this.#entries.prefetch(keys);
+  }
+
   stage(key: EntryKey, options?: StageOptions): Promise<StagedEntry> | StagedEntry {
     const owner = this.#owner;
     if (owner === undefined) return this.#become().then(() => this.stage(key, options));

@@ -66,6 +66,11 @@ export class SplicedBlobStore implements BlobStore {
       : (getting ?? this.#getSpliced(digest, range));
   }
 
+  /** Of those that are there whole. */
+  prefetch(digests: readonly Digest[]): void {
+    this.#whole.prefetch(digests);
+  }
+
   stage(digest: Digest, signal?: AbortSignal, encoding?: Encoding): Promise<StagedBlob> | StagedBlob {
     return this.#whole.stage(digest, signal, encoding);
   }

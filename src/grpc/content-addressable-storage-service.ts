@@ -123,7 +123,9 @@ export class ContentAddressableStorageService {
     const responses: BatchReadBlobsResponseEntry[] = [];
     for (const slice of slices(request.digests, BATCH_CONCURRENCY)) {
       const start = responses.length;
-      const reading = slice.map((digest, place) => this.#read(digest, start + place, fn, accept));
+      const digests = slice.map((digest, place) => digestOrError(`digests[${start + place}]`, digest, fn));
+      this.#blobs.prefetch(digests.filter((digest): digest is Digest => !(digest instanceof CacheError)));
+      const reading = slice.map((digest, place) => this.#read(digest, digests[place]!, accept));
       // A promise for each blob that is in memory costs more than its bytes.
       for (const entry of reading) responses.push(entry instanceof Promise ? await entry : entry);
     }
@@ -141,8 +143,7 @@ export class ContentAddressableStorageService {
   /** Never throws nor rejects. No promise where nothing has to be waited for. */
   #read(
     digest: DigestMessage,
-    index: number,
-    fn: DigestFunctionName | undefined,
+    checked: Digest | CacheError,
     accept: Encoding,
   ): Promise<BatchReadBlobsResponseEntry> | BatchReadBlobsResponseEntry {
     const failed = (error: unknown): BatchReadBlobsResponseEntry =>
@@ -153,8 +154,8 @@ export class ContentAddressableStorageService {
         ? reading.then((data) => shorterEntry(digest, data, content))
         : shorterEntry(digest, reading, content);
     };
+    if (checked instanceof CacheError) return failed(checked);
     try {
-      const checked = requestDigest(`digests[${index}]`, digest, fn);
       const getting = this.#blobs.get(checked, undefined, accept);
       const reading =
         getting instanceof Promise
@@ -168,6 +169,15 @@ export class ContentAddressableStorageService {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+
+function digestOrError(field: string, digest: DigestMessage, fn: DigestFunctionName | undefined): Digest | CacheError {
+  try {
+    return requestDigest(field, digest, fn);
+  } catch (error) {
+    if (error instanceof CacheError) return error;
+    throw error;
+  }
+}
 
 /** @throws {CacheError} invalid_argument naming what is wrong with the entry. */
 function checkedPut(entry: BatchUpdateBlobsRequestEntry, field: string, fn: DigestFunctionName | undefined): BlobPut {

@@ -35,6 +35,8 @@ const SHARDS_MAX = 64;
  *                                                    └─ another: replaced, moved, or another key's ─► read
  */
 export class HotRecords {
+  /** For all records, overheads included. */
+  readonly bytesMax: number;
   /** The largest payload that is kept; 0: none is. */
   readonly payloadBytesMax: number;
   /** The largest that is kept at its first read. */
@@ -49,6 +51,7 @@ export class HotRecords {
     // Each generation may have begun in a slab of the one before and end in one that is all but empty; and up to a
     // sixteenth of the others is too small for the payload that came next.
     const costMax = Math.max(0, Math.floor((bytesMax - 4 * SLAB_BYTES) * (1 - OWN_MEMORY_BYTES_MIN / SLAB_BYTES)));
+    this.bytesMax = costMax;
     this.payloadBytesMax = Math.min(PAYLOAD_BYTES_MAX, Math.floor(costMax / RECORDS_MIN));
     this.smallBytesMax = Math.min(SMALL_BYTES_MAX, this.payloadBytesMax);
     this.#seen = new GenerationCache({ costMax });
@@ -69,11 +72,13 @@ export class HotRecords {
   }
 
   /** The payload of the record that the index has just been found to point to. It must not be changed. */
-  get(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry): LentChunk | undefined {
-    const record = this.#records.get(recordKey(shardIndex, entryNumber));
-    return record !== undefined && record.offset === offset && record.segmentId === segmentId
-      ? record.lend()
-      : undefined;
+  get(shardIndex: number, found: FoundEntry): LentChunk | undefined {
+    return this.#find(shardIndex, found)?.lend();
+  }
+
+  /** Whether {@link get} has it. */
+  has(shardIndex: number, found: FoundEntry): boolean {
+    return this.#find(shardIndex, found) !== undefined;
   }
 
   /** Whether a record that is about to be read is to be added. A larger one is remembered then. */
@@ -107,6 +112,11 @@ export class HotRecords {
   /** Lets go of the records of a segment that was retired. */
   retire(segmentId: number): void {
     this.#records.deleteWhere((record) => record.segmentId === segmentId);
+  }
+
+  #find(shardIndex: number, { entryNumber, segmentId, offset }: FoundEntry): HotRecord | undefined {
+    const record = this.#records.get(recordKey(shardIndex, entryNumber));
+    return record !== undefined && record.offset === offset && record.segmentId === segmentId ? record : undefined;
   }
 
   /** What has no memory of its own is copied: a view would keep alive whatever its memory was shared with. */

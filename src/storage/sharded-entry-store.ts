@@ -23,6 +23,7 @@ import { leaseSeconds } from "./lease-clock.ts";
 import { ChunkBuffers, type LentChunk, ownPiece } from "./segment/chunk-buffers.ts";
 import { ChunkReads } from "./segment/chunk-reads.ts";
 import { MemoryContent } from "./segment/memory-content.ts";
+import { type Neighbour, NEIGHBOUR_BYTES_MAX, readNeighbours } from "./segment/neighbour-reads.ts";
 import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
 import { RECORD_HEADER_BYTES } from "./segment/segment-format.ts";
@@ -109,6 +110,25 @@ export abstract class ShardedEntryStore implements EntryStore {
     if (payload === undefined) return this.tryOpen(key, found, range, accept) ?? this.open(key, range, accept);
     this.touch(key, found);
     return contentInMemory(found, payload, { offset: range.offset, limit: length }, accept);
+  }
+
+  prefetch(keys: readonly EntryKey[]): void {
+    const { promptReads, hotRecords } = this.parts;
+    if (!promptReads.arePrompt) return;
+    const neighbours: Neighbour[] = [];
+    const bytesMax = Math.min(NEIGHBOUR_BYTES_MAX, hotRecords.smallBytesMax);
+    // What is read first is not to be driven out by what is read last.
+    let bytesLeft = hotRecords.bytesMax / 4;
+    for (const key of keys) {
+      const found = this.lookUp(key);
+      if (found?.verified !== true || found.storedBytes > bytesMax) continue;
+      const shardIndex = this.shardIndexOf(key);
+      if (hotRecords.has(shardIndex, found)) continue;
+      bytesLeft -= found.storedBytes;
+      if (bytesLeft < 0) break;
+      neighbours.push({ shardIndex, found });
+    }
+    readNeighbours(neighbours, this.parts);
   }
 
   /** A value that is to be kept in memory, is known to be good, and expected in the page cache. */

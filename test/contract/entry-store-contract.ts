@@ -105,6 +105,19 @@ export function describeEntryStore(name: string, open: () => Promise<OpenEntrySt
         expectSameBytes(await collect((await store.get(key))!), bytes);
       });
 
+      test("what is prefetched is read as before, and what is not there stays absent", async () => {
+        const contents = randomContents(random, [0, 1, 100, 100, 4096, 8192, 8193, 100_000, 300_000]);
+        await store.putAll(contents);
+        const absent = randomContent(random, 100);
+        const keys = [...contents, absent, ...contents].map(({ key }) => key);
+        for (let round = 0; round < 3; round += 1) {
+          store.prefetch(keys);
+          for (const content of contents) await expectStored(content);
+          await expectAbsent(absent.key);
+        }
+        store.prefetch([]);
+      });
+
       test("content that is closed unread leaves the entry as it was, and closing twice does nothing", async () => {
         const content = randomContent(random, 100_000);
         await store.put(content.key, content.bytes);

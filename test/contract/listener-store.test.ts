@@ -15,6 +15,7 @@ const writtenByListener: Division = (main, listener) => ({
   peek: (...args) => main.peek(...args),
   find: (...args) => main.find(...args),
   get: (...args) => main.get(...args),
+  prefetch: (...args) => main.prefetch(...args),
   stage: (...args) => listener.stage(...args),
   attach: (...args) => listener.attach(...args),
   put: (...args) => listener.put(...args),

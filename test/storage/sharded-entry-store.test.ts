@@ -333,6 +333,38 @@ describe("values that were read lately", () => {
     expect(store.stats().hotRecordBytes).toBeGreaterThan(0);
   });
 
+  test("are those of a batch, too, as far as they are small: what is prefetched is there without a promise", async () => {
+    await open();
+    const contents = randomContents(
+      random,
+      Array.from({ length: 200 }, () => random.int(1, 8192)),
+    );
+    const [large] = randomContents(random, [100_000]);
+    await store.putAll([...contents, large!]);
+    // So that their segments are open.
+    for (const content of contents.slice(0, 8)) await expectStored(content);
+    const bytesBefore = store.stats().hotRecordBytes;
+    store.prefetch([...contents, large!].map(({ key }) => key));
+    const { hotRecordBytes } = store.stats();
+    const readBytes = contents.slice(8).reduce((sum, { bytes }) => sum + bytes.length, 0);
+    expect(hotRecordBytes - bytesBefore).toBeGreaterThanOrEqual(readBytes);
+    expect(hotRecordBytes - bytesBefore).toBeLessThan(readBytes + large!.bytes.length);
+    for (const content of contents) await expectStored(content);
+    expect(store.stats().hotRecordBytes).toBe(hotRecordBytes);
+    store.prefetch(contents.map(({ key }) => key));
+    expect(store.stats().hotRecordBytes).toBe(hotRecordBytes);
+  });
+
+  test("of a batch are not read where there is no memory for them", async () => {
+    await open({ hotRecordBytesMax: 0 });
+    const contents = randomContents(random, [100, 100, 100]);
+    await store.putAll(contents);
+    for (const content of contents) await expectStored(content);
+    store.prefetch(contents.map(({ key }) => key));
+    expect(store.stats().hotRecordBytes).toBe(0);
+    for (const content of contents) await expectStored(content);
+  });
+
   test("give any range, and out_of_range past their end", async () => {
     await open();
     const [content] = randomContents(random, [1000]);

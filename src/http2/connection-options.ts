@@ -51,7 +51,7 @@ export const CONNECTION_DEFAULTS: ConnectionOptions = {
   frameBytesMax: 64 * KIB,
   headerListBytesMax: 32 * KIB,
   streamWindowBytes: 256 * KIB,
-  streamWindowBytesMax: 4 * MIB,
+  streamWindowBytesMax: 8 * MIB,
   connectionWindowBytes: MIB,
   connectionWindowBytesMax: 32 * MIB,
   windowBudget: undefined,

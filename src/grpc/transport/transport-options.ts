@@ -88,7 +88,7 @@ export const TRANSPORT_DEFAULTS = {
   sendStallTimeoutMs: 60_000,
   connectionAgeMsMax: undefined,
   streamWindowBytes: 256 * 1024,
-  streamWindowBytesMax: 4 * 1024 * 1024,
+  streamWindowBytesMax: 8 * 1024 * 1024,
   connectionWindowBytes: 1024 * 1024,
   connectionWindowBytesMax: 32 * 1024 * 1024,
   windowGrowthBytesMax: 512 * 1024 * 1024,

@@ -42,7 +42,7 @@ export class TurnEnd {
     try {
       while (count < calls.length) calls[count++]!();
     } finally {
-      for (const call of calls.slice(count)) this.first(call);
+      for (; count < calls.length; count++) this.first(calls[count]!);
     }
   };
 }

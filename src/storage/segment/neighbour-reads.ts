@@ -39,15 +39,14 @@ export function readNeighbours(neighbours: readonly Neighbour[], parts: Neighbou
 /** @returns where the records end that are read together with the first one. */
 function endOfRun(sorted: readonly Neighbour[], start: number): number {
   const { found: first } = sorted[start]!;
-  let end = start + 1;
-  for (let readEnd = first.offset; end < sorted.length; end += 1) {
-    const { found: last } = sorted[end - 1]!;
+  let last = first;
+  for (let end = start + 1; end < sorted.length; end += 1) {
     const { found: next } = sorted[end]!;
-    readEnd = payloadEnd(last);
-    const isNear = next.segmentId === first.segmentId && next.offset - readEnd <= GAP_BYTES_MAX;
-    if (!isNear || payloadEnd(next) - payloadStart(first) > READ_BYTES_MAX) break;
+    const isNear = next.segmentId === first.segmentId && next.offset - payloadEnd(last) <= GAP_BYTES_MAX;
+    if (!isNear || payloadEnd(next) - payloadStart(first) > READ_BYTES_MAX) return end;
+    last = next;
   }
-  return end;
+  return sorted.length;
 }
 
 function readRun(run: readonly Neighbour[], { readers, promptReads, hotRecords }: NeighbourReadsParts): void {

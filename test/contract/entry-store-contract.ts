@@ -118,6 +118,18 @@ export function describeEntryStore(name: string, open: () => Promise<OpenEntrySt
         store.prefetch([]);
       });
 
+      test("what is prefetched twice at once is there as it is", async () => {
+        const sizes = Array.from({ length: 32 }, () => random.int(0, 8192));
+        const [earlier, contents] = [randomContents(random, sizes), randomContents(random, sizes)];
+        await store.putAll([...earlier, ...contents]);
+        for (const content of earlier) await expectStored(content);
+        for (const content of contents) {
+          store.prefetch([content.key, content.key]);
+          await expectStored(content);
+          await expectStored(content);
+        }
+      });
+
       test("content that is closed unread leaves the entry as it was, and closing twice does nothing", async () => {
         const content = randomContent(random, 100_000);
         await store.put(content.key, content.bytes);

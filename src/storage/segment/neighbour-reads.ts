@@ -11,7 +11,7 @@ const GAP_BYTES_MAX = 4 * 1024;
 /** In one call. */
 const READ_BYTES_MAX = 256 * 1024;
 
-/** A small record that is asked for. */
+/** A small record that is asked for, maybe more than once. */
 export interface Neighbour {
   readonly shardIndex: number;
   readonly found: FoundEntry;
@@ -29,7 +29,9 @@ export interface NeighbourReadsParts {
  * be read so is left out, without an error: whoever reads it next finds out what is wrong with it.
  */
 export function readNeighbours(neighbours: readonly Neighbour[], parts: NeighbourReadsParts): void {
-  const sorted = neighbours.toSorted(({ found: a }, { found: b }) => a.segmentId - b.segmentId || a.offset - b.offset);
+  const sorted = neighbours
+    .toSorted(({ found: a }, { found: b }) => a.segmentId - b.segmentId || a.offset - b.offset)
+    .filter(({ found }, i, all) => i === 0 || !isSamePlace(found, all[i - 1]!.found));
   for (let start = 0, end = 0; start < sorted.length; start = end) {
     end = endOfRun(sorted, start);
     if (end - start > 1) readRun(sorted.slice(start, end), parts);
@@ -67,6 +69,10 @@ function readRun(run: readonly Neighbour[], { readers, promptReads, hotRecords }
     const payload = bytes.subarray(payloadStart(found) - start, payloadEnd(found) - start);
     hotRecords.add(shardIndex, found, payload).giveBack();
   }
+}
+
+function isSamePlace(a: FoundEntry, b: FoundEntry): boolean {
+  return a.segmentId === b.segmentId && a.offset === b.offset;
 }
 
 function payloadStart({ offset }: FoundEntry): number {

@@ -110,11 +110,23 @@ describe("readNeighbours", () => {
     expect(reads).toEqual([]);
   });
 
-  test("takes a record that is asked for twice, and leaves out what cannot be read", async () => {
-    const { parts, hotRecords, neighbours, expectHot, fail } = await fixture();
-    const twice = neighbours(1, 64, [100, 100]);
+  test.each([100, 5000])("takes a record of %i bytes that is asked for twice as one", async (bytes) => {
+    const { reads, parts, hotRecords, neighbours, expectHot } = await fixture();
+    const alone = neighbours(1, 64, [bytes]);
+    readNeighbours([...alone, ...alone], parts);
+    expect(reads).toEqual([]);
+    expect(hotRecords.bytes).toBe(0);
+    const twice = neighbours(2, 64, [bytes, bytes]);
     readNeighbours([...twice, ...twice], parts);
     expectHot(twice);
+    const { bytes: bytesHeld } = hotRecords;
+    readNeighbours([...twice, ...twice], parts);
+    expect(hotRecords.bytes).toBe(bytesHeld);
+    expectHot(twice);
+  });
+
+  test("leaves out what cannot be read", async () => {
+    const { parts, hotRecords, neighbours, fail } = await fixture();
     const pastTheEnd = neighbours(2, SEGMENT_BYTES - 100, [10, 10, 10]);
     const unopened = neighbours(3, 64, [10, 10]);
     readNeighbours([...pastTheEnd, ...unopened], parts);

@@ -71,6 +71,11 @@ export class ConnectionSender {
     return this.#queuedBytes;
   }
 
+  /** Nothing more goes out until the socket has taken what it has. */
+  get isSocketFull(): boolean {
+    return this.#isSocketFull;
+  }
+
   /** Frames that the socket has not taken. */
   get unsentBytes(): number {
     return this.#output.bytes + this.#socket.writableLength;

@@ -300,8 +300,20 @@ export class Http2Connection {
         if (blocked) this.#socket.pause();
         else if (this.#postponed === undefined) this.#socket.resume();
       },
-      onStalled: () => resetSocket(this.#socket),
+      onStalled: () => this.#giveUp(),
     };
+  }
+
+  /** Connections that have come together stall together, and the system frees megabytes for each. */
+  #giveUp(): void {
+    const { requestTurns } = this.#options;
+    if (requestTurns === undefined) return resetSocket(this.#socket);
+    requestTurns.wait(() => {
+      // Taken while it waited for its turn.
+      if (!this.#sender.isSocketFull) return;
+      requestTurns.spend(1);
+      resetSocket(this.#socket);
+    });
   }
 
   /** The response is complete; if the request is not, the rest of it is not wanted (section 8.1). */

@@ -247,6 +247,60 @@ describe("flow control towards the client", () => {
   });
 });
 
+describe("clients that stall together", () => {
+  /** Clients that have asked for much and read nothing, and turns that end when the test says so. */
+  async function openStalled(count: number) {
+    let ends: (() => void)[] = [];
+    const waiting = vi.fn<(goOn: () => void) => void>();
+    const turns = new LoopTurns({ max: 2, min: 2, share: 1 }, { atEnd: (call) => ends.push(call), now: () => 0 });
+    const wait = turns.wait.bind(turns);
+    turns.wait = (goOn) => {
+      waiting(goOn);
+      wait(goOn);
+    };
+    const server = await Http2TestServer.start({ sendStallTimeoutMs: 50, requestTurns: turns });
+    const endTurn = (): void => {
+      const calls = ends;
+      ends = [];
+      for (const call of calls) call();
+    };
+    const clients: RawHttp2Client[] = [];
+    for (let n = 0; n < count; n++) {
+      const client = await RawHttp2Client.open(server.port, setting(SETTING.initialWindowSize, STREAM_ID_MAX));
+      client.send(rawFrame(FRAME.windowUpdate, 0, 0, word(1_000_000_000)));
+      await client.roundTrip();
+      clients.push(client);
+    }
+    endTurn();
+    for (const client of clients) {
+      client.socket.pause();
+      client.send(headersFrame(1, "/size/100000000", FLAG.endHeaders | FLAG.endStream));
+    }
+    await vi.waitFor(() => expect(waiting).toHaveBeenCalledTimes(count), WAIT);
+    return { server, clients, endTurn };
+  }
+
+  test("are given up a few in each turn", async () => {
+    const { server, clients, endTurn } = await openStalled(5);
+    expect(server.connections.size).toBe(5);
+    for (const left of [3, 1, 0]) {
+      endTurn();
+      await vi.waitFor(() => expect(server.connections.size).toBe(left), WAIT);
+    }
+    for (const { socket } of clients) socket.destroy();
+  });
+
+  test("are kept where they read again before their turn has come", async () => {
+    const { server, clients, endTurn } = await openStalled(1);
+    const [client] = clients as [RawHttp2Client];
+    client.socket.resume();
+    await client.response(1);
+    endTurn();
+    await client.roundTrip();
+    expect(server.connections.size).toBe(1);
+  });
+});
+
 describe("H10: output that many clients do not take", () => {
   const STREAMS = Array.from({ length: 4 }, (_, index) => 2 * index + 1);
   const ask = (bytes: number): Buffer[] =>

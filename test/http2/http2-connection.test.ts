@@ -274,7 +274,7 @@ describe("clients that stall together", () => {
     endTurn();
     for (const client of clients) {
       client.socket.pause();
-      client.send(headersFrame(1, "/size/100000000", FLAG.endHeaders | FLAG.endStream));
+      client.send(headersFrame(1, "/size/30000000", FLAG.endHeaders | FLAG.endStream));
     }
     await vi.waitFor(() => expect(waiting).toHaveBeenCalledTimes(count), WAIT);
     return { server, clients, endTurn };

@@ -43,12 +43,7 @@ export type EngineCommand =
   | { readonly kind: "hold"; readonly upload: BlobUpload }
   | { readonly kind: "finish held" }
   | { readonly kind: "fill"; readonly from: number; readonly count: number }
-  | {
-      readonly kind: "read";
-      /** One after the other; where they are several, they are prefetched. */
-      readonly targets: readonly Target[];
-      readonly range: readonly [from: number, to: number] | undefined;
-    }
+  | { readonly kind: "read"; readonly target: Target; readonly range: readonly [from: number, to: number] | undefined }
   | { readonly kind: "find"; readonly targets: readonly Target[]; readonly renew: boolean }
   | { readonly kind: "advance"; readonly seconds: number; readonly wallJumpSeconds: number }
   | { readonly kind: "housekeeping"; readonly job: "checkpoint" | "sync" | "scrub" }
@@ -166,10 +161,7 @@ const weighted: { weight: number; arbitrary: fc.Arbitrary<EngineCommand> }[] = [
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constant("read"),
-      targets: fc.oneof(
-        { weight: 2, arbitrary: fc.tuple(targets) },
-        { weight: 1, arbitrary: fc.array(targets, { minLength: 2, maxLength: 20, size: "max" }) },
-      ),
+      target: targets,
       range: fc.option(fc.tuple(shares, shares), {
         nil: undefined,
         freq: 2,

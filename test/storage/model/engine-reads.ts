@@ -32,23 +32,9 @@ export class EngineReads {
     }
   }
 
-  /** @param range Shares of each value; only for blobs. */
-  async readAll(
-    life: EngineLife,
-    targets: readonly Target[],
-    range: readonly [number, number] | undefined,
-  ): Promise<void> {
-    if (targets.length > 1) this.#prefetch(life, targets);
-    for (const target of targets) {
-      if (life.isOver) return;
-      await this.#read(life, namedKey(target), target.kind === "blob" ? range : undefined);
-    }
-  }
-
-  #prefetch({ store }: EngineLife, targets: readonly Target[]): void {
-    const bytesBefore = store.stats().hotRecordBytes;
-    store.prefetch(targets.map((target) => namedKey(target).key));
-    if (store.stats().hotRecordBytes > bytesBefore) this.#figures.prefetches += 1;
+  /** @param range Shares of the value; only for blobs. */
+  read(life: EngineLife, target: Target, range: readonly [number, number] | undefined): Promise<void> {
+    return this.#read(life, namedKey(target), target.kind === "blob" ? range : undefined);
   }
 
   find(life: EngineLife, target: Target, renew: boolean): void {

@@ -52,7 +52,7 @@ export class EngineRun {
       case "finish held":
         return this.#settle(this.#uploads.finishHeld(life));
       case "read":
-        return this.#settle(this.#reads.readAll(life, command.targets, command.range));
+        return this.#settle(this.#reads.read(life, command.target, command.range));
       case "find":
         for (const target of command.targets) this.#reads.find(life, target, command.renew);
         return;

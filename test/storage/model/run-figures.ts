@@ -4,8 +4,6 @@ export interface RunFigures {
   acknowledged: number;
   failedUploads: number;
   readsChecked: number;
-  /** That have read something. */
-  prefetches: number;
   lives: number;
   powerCuts: number;
   failedStarts: number;
@@ -27,7 +25,6 @@ export function noFigures(): RunFigures {
     acknowledged: 0,
     failedUploads: 0,
     readsChecked: 0,
-    prefetches: 0,
     lives: 0,
     powerCuts: 0,
     failedStarts: 0,

@@ -29,6 +29,7 @@ export interface NeighbourReadsParts {
  * be read so is left out, without an error: whoever reads it next finds out what is wrong with it.
  */
 export function readNeighbours(neighbours: readonly Neighbour[], parts: NeighbourReadsParts): void {
+  // Each place once: hot records free what they had under an entry when it is added again, and memory that is all one payload is theirs.
   const sorted = neighbours
     .toSorted(({ found: a }, { found: b }) => a.segmentId - b.segmentId || a.offset - b.offset)
     .filter(({ found }, i, all) => i === 0 || !isSamePlace(found, all[i - 1]!.found));

@@ -69,6 +69,8 @@ export class SimulatedDisk {
   peakBytes = 0;
   /** Power cuts so far. */
   powerCuts = 0;
+  /** Writes so far that found no room at all. */
+  writesWithoutRoom = 0;
   /** Called with the file and path before a name is removed or replaced. */
   onRemove: (path: string, file: SimulatedFile) => void = () => undefined;
   /** Called when a fault has struck. */

@@ -164,7 +164,10 @@ export class SimulatedProcess implements FileSystem {
       const file = this.#file(fd);
       const growth = Math.max(0, position + bytesMax - file.sizeBytes);
       const bytes = bytesMax - growth + this.#disk.roomFor(growth);
-      if (bytes <= 0 && bytesMax > 0) throw fileError("ENOSPC");
+      if (bytes <= 0 && bytesMax > 0) {
+        this.#disk.writesWithoutRoom += 1;
+        throw fileError("ENOSPC");
+      }
       file.write(source.subarray(0, bytes), position);
       this.#disk.noteGrowth();
       return bytes;

@@ -17,10 +17,8 @@ const FIND_MISSING = "/build.bazel.remote.execution.v2.ContentAddressableStorage
 
 /** What a client that does as it should has seen for a while. */
 export interface ClientFigures {
-  readonly callCount: number;
-  /** Of single calls. */
-  readonly p99Ms: number;
-  readonly slowestMs: number;
+  /** Of each call. */
+  readonly durationsMs: readonly number[];
   readonly faults: readonly string[];
 }
 
@@ -54,9 +52,7 @@ export class GoodClient implements AsyncDisposable {
 
   /** Since the last time that somebody asked. */
   takeFigures(): ClientFigures {
-    const sorted = this.#durationsMs.toSorted((a, b) => a - b);
-    const [p99Ms, slowestMs] = [0.99, 1].map((part) => sorted[Math.ceil(sorted.length * part) - 1] ?? Number.NaN);
-    const figures = { callCount: sorted.length, p99Ms: p99Ms!, slowestMs: slowestMs!, faults: this.#faults };
+    const figures = { durationsMs: this.#durationsMs, faults: this.#faults };
     this.#durationsMs = [];
     this.#faults = [];
     return figures;

@@ -1,8 +1,9 @@
 /**
- * `npm run test:abuse -- [part of a name...] [--without NAME]... [--lanes N] [--seed S]`: what hostile and hopeless clients do to a real server process
- * (HAZARDS H13 to H16), while one client does its work. A name picks the attacks that have it in theirs; without one, all,
- * but for those that have a name of `--without`.
- * So many lanes go on side by side, each attack with a server of its own; without the option, one.
+ * `npm run test:abuse -- [part of a name...] [--without NAME]... [--lanes N] [--rounds N] [--seed S]`: what hostile and hopeless
+ * clients do to a real server process (HAZARDS H13 to H16), while one client does its work. A name picks the attacks that have
+ * it in theirs; without one, all, but for those that have a name of `--without`.
+ * So many lanes go on side by side, each attack with a server of its own; without the option, one. So many rounds of calm and
+ * attack that server sees; without the option, one.
  */
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
@@ -10,6 +11,7 @@ import { scenario } from "../crash/scenario.ts";
 import { installPrograms } from "../support/debian-packages.ts";
 import type { AttackPlan } from "./attack-plan.ts";
 import { ATTACK_COLUMNS, FRAME_ATTACKS, runAttack } from "./attack-run.ts";
+import { OWN_NETWORK_PROGRAMS, runInOwnNetwork } from "./own-network.ts";
 import { SLOW_HTTP_ATTACKS, SLOW_HTTP_PROGRAM } from "./slow-http-attacks.ts";
 
 const { values, positionals } = parseArgs({
@@ -17,11 +19,19 @@ const { values, positionals } = parseArgs({
   options: {
     without: { type: "string", multiple: true, default: [] },
     lanes: { type: "string", default: "1" },
+    rounds: { type: "string", default: "1" },
     seed: { type: "string", default: `${randomInt(2 ** 40)}` },
+    /** Said by this program to itself. */
+    "in-own-network": { type: "boolean", default: false },
   },
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+
+if (!values["in-own-network"]) {
+  installPrograms([...OWN_NETWORK_PROGRAMS, SLOW_HTTP_PROGRAM]);
+  process.exit(await runInOwnNetwork(import.meta.filename, [...process.argv.slice(2), "--in-own-network"]));
+}
 
 const NAME_WIDTH = 46;
 
@@ -38,18 +48,18 @@ const chosen = [...FRAME_ATTACKS, ...SLOW_HTTP_ATTACKS].filter(
 /** Those that take minutes have nothing to do but to wait: they have a lane each. */
 const LONG_MS = 60_000;
 
+const options = { seed: values.seed, rounds: Number(values.rounds) };
 let [passed, failed] = [0, 0];
 
 async function attackAndPrint(attack: AttackPlan): Promise<void> {
   const name = `${attack.attackerCount} ${attack.name}`;
-  const run = await scenario(name, (findings) => runAttack(attack, values.seed, findings), ATTACK_COLUMNS.length);
+  const run = await scenario(name, (findings) => runAttack(attack, options, findings), ATTACK_COLUMNS.length);
   printRow(run.name, [...run.figures, run.problems.length]);
   for (const problem of run.problems.slice(0, 10)) console.log(`  BAD ${problem}`);
   if (run.problems.length === 0) passed++;
   else failed++;
 }
 
-if (chosen.some((attack) => SLOW_HTTP_ATTACKS.includes(attack))) installPrograms([SLOW_HTTP_PROGRAM]);
 printRow(`attack, --seed ${values.seed}`, [...ATTACK_COLUMNS, "bad"]);
 const long = Promise.all(chosen.filter(({ deadlineMs }) => deadlineMs >= LONG_MS).map(attackAndPrint));
 const short = chosen.filter(({ deadlineMs }) => deadlineMs < LONG_MS).values();

@@ -355,7 +355,7 @@ export const OPTIONS = {
     flag: "upload-idle-timeout",
     kind: duration(1),
     defaultValue: () => 60_000,
-    help: "an upload that makes no progress for this long is ended",
+    help: "an upload of which no byte comes for this long is ended, and one of which fewer than 16 KiB come in ten times as long",
   }),
   downloadIdleTimeoutMs: option({
     flag: "download-idle-timeout",

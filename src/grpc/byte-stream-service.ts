@@ -156,12 +156,12 @@ export class ByteStreamService {
         }
         // Everything that is here in one go: a promise for each message costs more than its bytes.
         for (; message !== undefined; message = requests.takeReady()) {
-          const hasData = message.data.length > 0;
+          const { length } = message.data;
           const taking = upload.take(message);
           if (taking !== undefined) await taking;
           // The first message stays at hand as long as the upload does.
           message.data = NO_BYTES;
-          if (hasData) requests.noteProgress();
+          if (length > 0) requests.noteProgress(length);
           if (message.finish_write) {
             await upload.finish(requests);
             return upload;
@@ -179,7 +179,8 @@ export class ByteStreamService {
   #takeInPlace(upload: BlobUpload, message: WriteRequest, requests: RequestReader<WriteRequest>): boolean {
     const { length } = message.data;
     const isTaken = upload.tryTake(message);
-    if (message.data.length < length) requests.noteProgress();
+    const takenBytes = length - message.data.length;
+    if (takenBytes > 0) requests.noteProgress(takenBytes);
     return isTaken;
   }
 

@@ -1,11 +1,12 @@
 import { CacheError } from "../cache/cache-error.ts";
-import type { Timer, Timers } from "../timers.ts";
+import type { Timers } from "../timers.ts";
+import { UploadDeadline } from "../upload-deadline.ts";
 import type { RequestStream } from "./transport/handler.ts";
 
 export interface RequestReaderOptions {
   /** The call's: aborting it ends the wait for the next message. */
   readonly signal: AbortSignal;
-  /** Longest wait without {@link RequestReader.noteProgress}. */
+  /** As of {@link UploadDeadline}. */
   readonly idleMsMax: number;
   readonly timers: Timers;
 }
@@ -19,7 +20,7 @@ export class RequestReader<Request> implements Disposable {
   readonly #stream: RequestStream<Request>;
   readonly #requests: AsyncIterator<Request>;
   readonly #signal: AbortSignal;
-  readonly #idleTimer: Timer;
+  readonly #deadline: UploadDeadline;
   #interruption: CacheError | undefined;
   #rejectPending: ((error: CacheError) => void) | undefined;
 
@@ -27,7 +28,13 @@ export class RequestReader<Request> implements Disposable {
     this.#stream = requests;
     this.#requests = requests[Symbol.asyncIterator]();
     this.#signal = signal;
-    this.#idleTimer = timers.start(idleMsMax, () => this.#onIdle(idleMsMax));
+    this.#deadline = new UploadDeadline({
+      idleMsMax,
+      timers,
+      // While nobody waits for the client.
+      isServerBusy: () => this.#rejectPending === undefined,
+      onLate: (message) => this.interrupt(new CacheError("deadline_exceeded", message)),
+    });
     signal.addEventListener("abort", this.#onAbort);
     if (signal.aborted) this.#onAbort();
   }
@@ -66,9 +73,9 @@ export class RequestReader<Request> implements Disposable {
     });
   }
 
-  /** A byte has come in. Messages without one are no progress (HAZARDS H14). */
-  noteProgress(): void {
-    this.#idleTimer.restart();
+  /** Bytes have come in. Messages without one are no progress (HAZARDS H14). */
+  noteProgress(bytes: number): void {
+    this.#deadline.noteProgress(bytes);
   }
 
   /** Makes the pending and every later `next` throw. Only the first interruption counts. */
@@ -78,17 +85,11 @@ export class RequestReader<Request> implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#idleTimer.cancel();
+    this.#deadline[Symbol.dispose]();
     this.#signal.removeEventListener("abort", this.#onAbort);
   }
 
   readonly #onAbort = (): void => {
     this.interrupt(new CacheError("cancelled", "the call was cancelled"));
   };
-
-  #onIdle(idleMsMax: number): void {
-    // While nobody waits for the client, it is the server that is slow.
-    if (this.#rejectPending === undefined) return this.#idleTimer.restart();
-    this.interrupt(new CacheError("deadline_exceeded", `no byte of progress in ${idleMsMax / 1000} s`));
-  }
 }

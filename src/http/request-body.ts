@@ -5,12 +5,13 @@ import type { StagedEntry, StageOptions } from "../cache/entry-store.ts";
 import type { MemoryBudget } from "../cache/memory-budget.ts";
 import { freeMemory } from "../free-memory.ts";
 import { type Timers, systemTimers } from "../timers.ts";
+import { UploadDeadline } from "../upload-deadline.ts";
 import type { HttpExchange } from "./http-router.ts";
 
 export interface RequestBodiesOptions {
   /** Largest body taken; a longer one is too_large. */
   readonly bytesMax: number;
-  /** Longest time without a byte of progress. */
+  /** As of {@link UploadDeadline}. */
   readonly idleMsMax: number;
   /** What bodies that are read at once take their room from. Default: no bound. */
   readonly memory?: MemoryBudget;
@@ -108,13 +109,14 @@ export class RequestBodies {
     let takenBytes = 0;
     let isTaking = false;
     let hasEnded = false;
-    const idle = this.#timers.start(this.#idleMsMax, () => {
-      // While a chunk is being taken, it is the server that is slow.
-      if (isTaking) idle.restart();
-      else fail(new CacheError("deadline_exceeded", `no byte of progress in ${this.#idleMsMax / 1000} s`));
+    const deadline = new UploadDeadline({
+      idleMsMax: this.#idleMsMax,
+      timers: this.#timers,
+      isServerBusy: () => isTaking,
+      onLate: (message) => fail(new CacheError("deadline_exceeded", message)),
     });
     const leave = (): void => {
-      idle.cancel();
+      deadline[Symbol.dispose]();
       request.off("data", onData).off("end", onEnd).off("close", onClose);
     };
     const fail = (error: unknown): void => {
@@ -122,7 +124,7 @@ export class RequestBodies {
       reject(error);
     };
     const onData = (chunk: Buffer): void => {
-      idle.restart();
+      deadline.noteProgress(chunk.length);
       takenBytes += chunk.length;
       let taking: Promise<void> | void;
       try {

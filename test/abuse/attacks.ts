@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { FLAG, FRAME, PREFACE } from "../../src/http2/frame-format.ts";
 import { SETTING } from "../../src/http2/settings.ts";
+import { SLOW_PER_IDLE } from "../../src/upload-deadline.ts";
 import { FLOODS } from "../http2/floods.ts";
 import { rawFrame, requestBlock, setting, word } from "../http2/raw-frames.ts";
 import { grpcBody, readBody, writeBody } from "../interop/grpc-bodies.ts";
@@ -88,6 +89,15 @@ const MANY = { attackerCount: 500 } as const;
 export const ATTACKS: readonly Attack[] = [
   slowWriter("writers that stop in the middle", () => {}),
   slowWriter("writers of empty frames", (socket) => socket.write(rawFrame(FRAME.data, 0, STREAM))),
+  {
+    ...MANY,
+    name: "writers of a byte now and then",
+    deadlineMs: SLOW_PER_IDLE * SERVER_TIMEOUTS_MS.uploadIdle,
+    cutOff: "call",
+    begin: beginUpload,
+    again: (socket) => socket.write(rawFrame(FRAME.data, 0, STREAM, Buffer.alloc(1))),
+    intervalMs: SERVER_TIMEOUTS_MS.uploadIdle / 2,
+  },
   {
     ...MANY,
     name: "readers that open no window",

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { comesTrue, type Findings, metricSum } from "../crash/scenario.ts";
+import { SLOW_PER_IDLE } from "../../src/upload-deadline.ts";
 import type { RequiredProgram } from "../support/debian-packages.ts";
 import type { ServerProcess } from "../support/server-process.ts";
 import { makeTemporaryDirectory } from "../support/temporary-directory.ts";
@@ -41,8 +42,14 @@ const ATTACKS: readonly SlowHttpAttack[] = [
     name: "slow bodies",
     path: ABSENT_BLOB_PATH,
     deadlineMs: uploadIdle,
-    // Any byte is progress: less often than the deadline allows.
+    // Less often than the deadline allows.
     options: ["-B", "-t", "PUT", "-s", "65536", "-i", `${(3 * uploadIdle) / 1000}`],
+  },
+  {
+    name: "bodies of some bytes now and then",
+    path: ABSENT_BLOB_PATH,
+    deadlineMs: SLOW_PER_IDLE * uploadIdle,
+    options: ["-B", "-t", "PUT", "-s", "65536", "-x", "10", "-i", "2"],
   },
   {
     name: "slow reading",

@@ -67,7 +67,7 @@ describe("RequestReader", () => {
   test("progress begins the deadline anew", async () => {
     const { reader, stream, timers } = fixture();
     timers.advance(999);
-    reader.noteProgress();
+    reader.noteProgress(1);
     timers.advance(999);
     stream.send("still read");
     expect(await reader.next()).toBe("still read");

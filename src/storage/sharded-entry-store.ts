@@ -23,7 +23,7 @@ import { leaseSeconds } from "./lease-clock.ts";
 import { ChunkBuffers, type LentChunk, ownPiece } from "./segment/chunk-buffers.ts";
 import { ChunkReads } from "./segment/chunk-reads.ts";
 import { MemoryContent } from "./segment/memory-content.ts";
-import { type Neighbour, NEIGHBOUR_BYTES_MAX, readNeighbours } from "./segment/neighbour-reads.ts";
+import { type Neighbour, NEIGHBOUR_BYTES_MAX, readNeighbours } from "./neighbour-reads.ts";
 import type { PromptReads } from "./segment/prompt-reads.ts";
 import { RecordContent } from "./segment/record-content.ts";
 import { RECORD_HEADER_BYTES } from "./segment/segment-format.ts";

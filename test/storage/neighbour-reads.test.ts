@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { type FileSystem, nodeFileSystem } from "../../../src/storage/file-system.ts";
-import { HotRecords } from "../../../src/storage/hot-records.ts";
-import type { FoundEntry } from "../../../src/storage/index/index-reader.ts";
-import { type Neighbour, readNeighbours } from "../../../src/storage/segment/neighbour-reads.ts";
-import { PromptReads } from "../../../src/storage/segment/prompt-reads.ts";
-import { RECORD_HEADER_BYTES, recordBytes } from "../../../src/storage/segment/segment-format.ts";
-import { SegmentReaders } from "../../../src/storage/segment/segment-readers.ts";
-import { testSeed } from "../../support/seed.ts";
-import { seededRandom } from "../../support/seeded-random.ts";
+import { type FileSystem, nodeFileSystem } from "../../src/storage/file-system.ts";
+import { HotRecords } from "../../src/storage/hot-records.ts";
+import type { FoundEntry } from "../../src/storage/index/index-reader.ts";
+import { type Neighbour, readNeighbours } from "../../src/storage/neighbour-reads.ts";
+import { PromptReads } from "../../src/storage/segment/prompt-reads.ts";
+import { RECORD_HEADER_BYTES, recordBytes } from "../../src/storage/segment/segment-format.ts";
+import { SegmentReaders } from "../../src/storage/segment/segment-readers.ts";
+import { testSeed } from "../support/seed.ts";
+import { seededRandom } from "../support/seeded-random.ts";
 
 const MIB = 1024 * 1024;
 const SEGMENT_BYTES = 2 * MIB;

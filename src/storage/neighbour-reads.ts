@@ -1,8 +1,8 @@
-import type { FoundEntry } from "../index/index-reader.ts";
-import type { HotRecords } from "../hot-records.ts";
-import type { PromptReads } from "./prompt-reads.ts";
-import { RECORD_HEADER_BYTES } from "./segment-format.ts";
-import type { SegmentReaders } from "./segment-readers.ts";
+import type { FoundEntry } from "./index/index-reader.ts";
+import type { HotRecords } from "./hot-records.ts";
+import type { PromptReads } from "./segment/prompt-reads.ts";
+import { RECORD_HEADER_BYTES } from "./segment/segment-format.ts";
+import type { SegmentReaders } from "./segment/segment-readers.ts";
 
 /** Larger payloads are read one by one: to copy them out of what was read together costs more than a call. */
 export const NEIGHBOUR_BYTES_MAX = 8 * 1024;

@@ -1,6 +1,7 @@
 const SLOTS = 1024;
-/** What most connections come by with. */
+/** From the first stream that closes on, what most connections come by with. */
 const SLOTS_AT_FIRST = 64;
+const NO_SLOTS = new Uint32Array(0);
 const RESET_BIT = 1;
 
 /** What is known of a stream that is no longer open; `forgotten` may also be one that was never opened. */
@@ -14,7 +15,7 @@ export type ClosedState = "reset" | "ended" | "forgotten";
  * It holds `id << 1 | resetByUs`; ids have 31 bits.
  */
 export class ClosedStreams {
-  #slots = new Uint32Array(SLOTS_AT_FIRST);
+  #slots = NO_SLOTS;
 
   add(streamId: number, resetByUs: boolean): void {
     // Until there are all of them, each stream has a slot of its own.
@@ -23,13 +24,13 @@ export class ClosedStreams {
   }
 
   stateOf(streamId: number): ClosedState {
-    const value = this.#slots[this.#slot(streamId)]!;
+    const value = this.#slots[this.#slot(streamId)] ?? 0;
     if (value >>> 1 !== streamId) return "forgotten";
     return (value & RESET_BIT) !== 0 ? "reset" : "ended";
   }
 
   #double(): void {
-    const slots = new Uint32Array(this.#slots.length * 2);
+    const slots = new Uint32Array(Math.max(SLOTS_AT_FIRST, this.#slots.length * 2));
     slots.set(this.#slots);
     this.#slots = slots;
   }

@@ -1,6 +1,8 @@
 import { ConnectionError, ERROR_CODE } from "./error-code.ts";
 import { FLAG, FRAME, FRAME_HEADER_BYTES, PREFACE, readWord31 } from "./frame-format.ts";
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** Hears of each frame in order. What it throws comes out of {@link FrameParser.push}. */
 export interface FrameSink {
   /** The header of a DATA frame. @param lengthBytes of the whole payload, padding included: what flow control counts. */
@@ -30,7 +32,7 @@ export class FrameParser {
   #paddingLeft = 0;
   #inData = false;
   /** The beginning of a frame: `#carried` bytes of it. */
-  #carry = Buffer.alloc(0);
+  #carry: Buffer = NO_BYTES;
   #carried = 0;
 
   /** @param frameBytesMax the SETTINGS_MAX_FRAME_SIZE that the peer was told. */
@@ -151,7 +153,7 @@ export class FrameParser {
     } else {
       this.#emit(this.#carry, 0, needed - FRAME_HEADER_BYTES);
       // A frame of the largest size is rare; its buffer need not stay for the life of the connection.
-      if (this.#carry.length > 1024) this.#carry = Buffer.alloc(0);
+      if (this.#carry.length > 1024) this.#carry = NO_BYTES;
     }
     return next;
   }

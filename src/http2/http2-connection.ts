@@ -90,12 +90,13 @@ export class Http2Connection {
 
   /** @param accepted paused, nothing of it read but what was read again. */
   constructor(accepted: Socket, listener: ConnectionListener, options: ConnectionOptions) {
+    // Known to it since it was accepted; another socket on its handle asks the system once more.
+    this.peer = `${accepted.remoteAddress ?? ""}:${accepted.remotePort ?? ""}`;
     this.#input = new ReceivingSocket(accepted);
     const { socket } = this.#input;
     this.#socket = socket;
     this.#listener = listener;
     this.#options = options;
-    this.peer = `${socket.remoteAddress ?? ""}:${socket.remotePort ?? ""}`;
     const { connectionWindowBytes, connectionWindowBytesMax, windowBudget, streamWindowBytes } = options;
     this.#streamWindowBytes = streamWindowBytes;
     this.#window = new ReceiveWindow(connectionWindowBytes, connectionWindowBytesMax, windowBudget);

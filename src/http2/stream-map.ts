@@ -1,6 +1,10 @@
+import { filledArray } from "./filled-array.ts";
 import type { Http2Stream } from "./http2-stream.ts";
 
+/** A power of two, as all numbers of slots. */
 const SLOTS_AT_FIRST = 8;
+
+type Slots = (Http2Stream | undefined)[];
 
 /**
  * Streams by id. Each table of a `Map` refers to the one that followed it, so that one that has grown old holds all later
@@ -13,7 +17,7 @@ const SLOTS_AT_FIRST = 8;
  *     slot of 13 ─► │ 13 │ 29 │    │ 19 │ …        29 has the slot of 13, too
  */
 export class StreamMap {
-  #slots: (Http2Stream | undefined)[] = emptySlots(SLOTS_AT_FIRST);
+  #slots: Slots = filledArray(SLOTS_AT_FIRST, undefined);
   #size = 0;
 
   get size(): number {
@@ -68,7 +72,7 @@ export class StreamMap {
 
   #double(): void {
     const streams = this.streams();
-    this.#slots = emptySlots(2 * this.#slots.length);
+    this.#slots = filledArray(2 * this.#slots.length, undefined);
     for (const stream of streams) this.#slots[this.#find(stream.id)] = stream;
   }
 
@@ -83,9 +87,4 @@ export class StreamMap {
   #distance(from: number, to: number): number {
     return (to - from) & (this.#slots.length - 1);
   }
-}
-
-/** A power of two of them. */
-function emptySlots(count: number): (Http2Stream | undefined)[] {
-  return Array.from({ length: count }, () => undefined);
 }

@@ -1,5 +1,10 @@
+import { filledArray } from "../filled-array.ts";
+
 /** What an entry counts for besides its texts (RFC 7541, section 4.1). */
 export const ENTRY_OVERHEAD_BYTES = 32;
+
+/** What most clients come by with. */
+const SLOTS_AT_FIRST = 8;
 
 /**
  * The dynamic table of one direction of a connection (RFC 7541, section 2.3.2). Entries sit in a ring, newest first:
@@ -8,8 +13,8 @@ export const ENTRY_OVERHEAD_BYTES = 32;
  *     slot    newest  newest-1  ...      (modulo the ring's length)
  */
 export class DynamicTable {
-  #names: string[];
-  #values: string[];
+  #names = filledArray(SLOTS_AT_FIRST, "");
+  #values = filledArray(SLOTS_AT_FIRST, "");
   #newest = 0;
   #count = 0;
   #bytes = 0;
@@ -18,10 +23,6 @@ export class DynamicTable {
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
-    // An entry counts for 32 bytes at least, so that the ring never overflows.
-    const slots = Math.max(1, Math.floor(bytesMax / ENTRY_OVERHEAD_BYTES));
-    this.#names = Array.from<string>({ length: slots }).fill("");
-    this.#values = Array.from<string>({ length: slots }).fill("");
   }
 
   get count(): number {
@@ -52,6 +53,7 @@ export class DynamicTable {
     this.#generation++;
     this.#evictTo(this.#bytesMax - bytes);
     if (bytes > this.#bytesMax) return;
+    if (this.#count === this.#names.length) this.#double();
     this.#newest = (this.#newest + 1) % this.#names.length;
     this.#names[this.#newest] = name;
     this.#values[this.#newest] = value;
@@ -74,6 +76,17 @@ export class DynamicTable {
       this.#values[oldest] = "";
       this.#count--;
     }
+  }
+
+  /** The ring is full: the oldest entry comes into the first slot. An entry counts for 32 bytes at least, which bounds it. */
+  #double(): void {
+    const [names, values] = [filledArray(2 * this.#count, ""), filledArray(2 * this.#count, "")];
+    for (let index = 0; index < this.#count; index++) {
+      names[this.#count - 1 - index] = this.nameAt(index);
+      values[this.#count - 1 - index] = this.valueAt(index);
+    }
+    [this.#names, this.#values] = [names, values];
+    this.#newest = this.#count - 1;
   }
 
   #slot(index: number): number {

@@ -4,6 +4,8 @@ import { DynamicTable, ENTRY_OVERHEAD_BYTES } from "./dynamic-table.ts";
 import { decodeHuffman } from "./huffman-decoder.ts";
 import { STATIC_ENTRY_COUNT, STATIC_NAMES, STATIC_VALUES } from "./static-table.ts";
 
+const NO_BYTES = Buffer.alloc(0);
+
 export interface HpackDecoderOptions {
   /** The SETTINGS_HEADER_TABLE_SIZE that the peer was told, in bytes. */
   readonly tableBytesMax: number;
@@ -35,7 +37,7 @@ export class HpackDecoder {
   readonly #listBytesMax: number;
   readonly #cache = new Map<string, CachedBlock>();
   // The block in hand.
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NO_BYTES;
   #at = 0;
   #end = 0;
   #list: string[] = [];

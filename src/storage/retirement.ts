@@ -58,13 +58,20 @@ export class Retirement {
   private async run(): Promise<void> {
     const { shards, favouredOwners, onError } = this.options;
     let stepsWithoutGain = 0;
+    // One step may take a little that another one gives back: only what there was never before is a gain.
+    let freedBytes = 0;
+    let freedBytesMost = 0;
     let isFair = true;
     try {
       while (!this.stopped && this.isNeeded()) {
         const favoured = isFair ? favouredOwners() : [];
-        const freed = await this.step(favoured);
-        stepsWithoutGain = freed > 0 ? 0 : stepsWithoutGain + 1;
-        if (freed > 0) isFair = true;
+        freedBytes += await this.step(favoured);
+        const hasGained = freedBytes > freedBytesMost;
+        stepsWithoutGain = hasGained ? 0 : stepsWithoutGain + 1;
+        if (hasGained) {
+          freedBytesMost = freedBytes;
+          isFair = true;
+        }
         const segmentCount = shards.reduce((sum, { stats }) => sum + stats.get("segments"), 0);
         if (stepsWithoutGain <= segmentCount + shards.length) continue;
         // Everything that is left is leased or being written: waiting uploads time out, new ones are refused.

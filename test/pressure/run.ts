@@ -21,6 +21,8 @@ const ROWS = 20;
 const MINUTES_MAX = 120;
 /** Segments that stay open for readers. */
 const OPEN_SEGMENTS_MAX = 256;
+/** What shards append to, retire, scrub and save. */
+const FILES_OF_SHARDS_MAX = 16;
 /** As README.md says for little memory. */
 const ENVIRONMENT = { MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TRIM_THRESHOLD_: "131072" };
 /** What a server makes of 256 MiB, where no cgroup tells it of them. */
@@ -121,7 +123,8 @@ function judged(before: Sample, samples: readonly Sample[], hasCgroup: boolean):
   console.log(`descriptors in the second half: at most ${descriptorsMax}, ${slopeOf("descriptors")} an hour`);
   if (!hasCgroup && rssPeakMib * MIB > memoryBytes)
     found.push(`RSS: expected at most ${values.memory}, got ${rssPeakMib} MiB`);
-  const descriptorsAllowed = before.descriptors + Number(values.connections) + OPEN_SEGMENTS_MAX;
+  const filesAllowed = OPEN_SEGMENTS_MAX + FILES_OF_SHARDS_MAX;
+  const descriptorsAllowed = before.descriptors + Number(values.connections) + filesAllowed;
   if (descriptorsMax > descriptorsAllowed) {
     found.push(`descriptors: expected at most ${descriptorsAllowed}, got ${descriptorsMax}`);
   }
@@ -138,17 +141,18 @@ function sampleOf(pid: number, atSeconds: number): Sample {
   }
 }
 
-/** Those of uploads in progress come and go with them. */
+/** Those of uploads in progress come and go with them, and those of retired segments with whoever still reads them. */
 function lastingDescriptors(pid: number): number {
-  const isOfUpload = (fd: string): boolean => {
+  const isOfCall = (fd: string): boolean => {
     try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`).includes("/staging/");
+      const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
+      return link.includes("/staging/") || link.endsWith(" (deleted)");
     } catch {
       // Closed meanwhile.
       return true;
     }
   };
-  return readdirSync(`/proc/${pid}/fd`).filter((fd) => !isOfUpload(fd)).length;
+  return readdirSync(`/proc/${pid}/fd`).filter((fd) => !isOfCall(fd)).length;
 }
 
 function printRow({ atSeconds, rssMib, descriptors }: Sample, done: number, shed: number): void {

@@ -204,6 +204,21 @@ describe("Retirement", () => {
     expect(unfavoured).toHaveLength(2);
   });
 
+  test("ends where what one step frees the next one takes again", async () => {
+    const { ledger, shards, retirement } = setUp([[1, 2, 3, 4, 5]]);
+    let steps = 0;
+    shards[0]!.call = (() => {
+      steps += 1;
+      const freedBytes = steps % 2 === 1 ? 10 : -10;
+      ledger.release(freedBytes);
+      return Promise.resolve({ retiredSegmentIds: [], freedBytes });
+    }) as ShardClient["call"];
+    retirement.check();
+    await expect.poll(() => steps).toBe(8);
+    await retirement.stop();
+    expect([steps, ledger.bytesUsed]).toEqual([8, 500]);
+  });
+
   test("frees entries of a shard whose index is nearly full, oldest or not", async () => {
     const { shards, retired, retirement } = setUp([[1], [2, 3]], { bytesTarget: () => 1000 });
     shards[1]!.needsEntries = () => shards[1]!.stats.get("segments") > 1;

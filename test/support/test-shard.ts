@@ -146,7 +146,11 @@ export class TestShard {
 
   /** @param favouredOwners Whose records are kept. */
   retire(...favouredOwners: number[]): number[] {
-    return finish(this.shard.retire(undefined, favouredOwners)).retiredSegmentIds;
+    const before = this.ledger.bytesUsed;
+    const { retiredSegmentIds, freedBytes } = finish(this.shard.retire(undefined, favouredOwners));
+    const freed = before - this.ledger.bytesUsed;
+    if (freedBytes !== freed) throw new Error(`told that ${freedBytes} bytes were freed, and ${freed} were`);
+    return retiredSegmentIds;
   }
 
   stageInFile(bytes: Buffer): StagedSource & { kind: "file" } {

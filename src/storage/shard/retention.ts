@@ -10,6 +10,7 @@ import {
   recordBytes,
   recordFootprintBytes,
   recordTrailerBytes,
+  SEGMENT_OVERHEAD_BYTES,
 } from "../segment/segment-format.ts";
 import { errorCode, readFully } from "../file-system.ts";
 
@@ -45,6 +46,8 @@ interface Copy {
   readonly live: LiveRecord;
   readonly copy: PlacedRecord;
   readonly writer: SegmentWriter;
+  /** Its segment was made for it. */
+  readonly isFirst: boolean;
 }
 
 /** Copied in one go; group commits of the shard run in between. */
@@ -103,13 +106,13 @@ export class Retention {
       this.segments.renew(segmentId);
       return { retiredSegmentIds: [], freedBytes: 0 };
     }
-    yield* this.copyForward(segmentId, kept);
+    const takenBytes = yield* this.copyForward(segmentId, kept);
     this.drop(segmentId, live);
     this.segments.unlink(segmentId);
     const earnedBytes = accounted - keptBytes - creditedBytes;
     this.copyCreditBytes = Math.min(this.copyCreditBytesMax, this.copyCreditBytes + earnedBytes);
     this.context.stats.add("retiredSegments");
-    return { retiredSegmentIds: [segmentId], freedBytes: accounted - keptBytes };
+    return { retiredSegmentIds: [segmentId], freedBytes: accounted - takenBytes };
   }
 
   /** Takes this shard's keys out of a segment that was written under another shard count; the file stays. */
@@ -195,16 +198,21 @@ export class Retention {
     return { kept, keptBytes, creditedBytes };
   }
 
-  private *copyForward(segmentId: number, kept: readonly LiveRecord[]): Generator<undefined> {
-    if (kept.length === 0) return;
+  /** @returns the bytes that the copies have taken on the ledger, the segments that were made for them included. */
+  private *copyForward(segmentId: number, kept: readonly LiveRecord[]): Generator<undefined, number> {
+    if (kept.length === 0) return 0;
     const { fileSystem, segmentsDirectory } = this.context;
     const fd = fileSystem.open(segmentPath(segmentsDirectory, segmentId), "read");
     const copies: Copy[] = [];
+    let takenBytes = 0;
     try {
       let sliceBytes = 0;
       for (const live of kept) {
         const copy = this.copyRecord(fd, segmentId, live);
-        if (copy !== undefined) copies.push(copy);
+        if (copy !== undefined) {
+          copies.push(copy);
+          takenBytes += recordFootprintBytes(live.record.storedBytes) + (copy.isFirst ? SEGMENT_OVERHEAD_BYTES : 0);
+        }
         sliceBytes += recordBytes(live.record.storedBytes);
         if (sliceBytes < SLICE_BYTES) continue;
         sliceBytes = 0;
@@ -220,6 +228,7 @@ export class Retention {
     if (lost !== undefined)
       throw new Error(`segment ${segmentId}: copies in segment ${lost.writer.segmentId} were lost`);
     for (const copy of copies) this.publish(segmentId, copy);
+    return takenBytes;
   }
 
   /** Where the entry points if it is still this record, or undefined: replaced meanwhile by a newer value. */
@@ -268,12 +277,13 @@ export class Retention {
     }
     const bytes = recordBytes(record.storedBytes);
     if (!this.segments.fits(bytes)) this.segments.seal();
+    const isFirst = this.segments.activeWriter === undefined;
     const writer = this.segments.writer();
     const copy: PlacedRecord = { ...record, sequence: this.takeSequence(), offset: writer.endOffset };
     this.segments.append([copy], [encodeRecordHeader(copy, writer.identity.nonce), body], bytes);
     stats.add("copiedRecords");
     stats.add("copiedBytes", bytes);
-    return { live, copy, writer };
+    return { live, copy, writer, isFirst };
   }
 
   /** Payload and trailer as they stand on disk, or undefined where they cannot be read or a checksum fails. */

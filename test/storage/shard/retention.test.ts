@@ -347,6 +347,16 @@ describe("what belongs to a favoured owner", () => {
     shard.expectSettled();
   });
 
+  test("gives nothing back where little of it is copied into a segment of its own", () => {
+    const ours = blobs(1, 1).map((value) => ownedBy(1, value));
+    shard.put(...ours);
+    const { bytesUsed } = shard.ledger;
+    // Its header and footer are so much of it that it is not kept as it is.
+    expect(shard.retire(1)).toEqual([1]);
+    expect(shard.ledger.bytesUsed).toBe(bytesUsed);
+    shard.expectStored(...ours);
+  });
+
   test("does not cost others their leases", () => {
     const { ours, theirs } = mixed();
     const leased = theirs.slice(0, 3);

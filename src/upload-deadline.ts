@@ -12,6 +12,8 @@ export interface UploadDeadlineOptions {
 /** In so many idle times {@link SLOW_BYTES_MIN} have to come. */
 export const SLOW_PER_IDLE = 10;
 export const SLOW_BYTES_MIN = 16 * 1024;
+/** A timer that is set to more fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /**
  * What is asked of a client that uploads (HAZARDS H14): a byte in each idle time, and 16 KiB in each ten of them, so that
@@ -51,7 +53,7 @@ export class UploadDeadline implements Disposable {
 
   #startSlow(): Timer {
     const { idleMsMax, timers } = this.#options;
-    const slowMs = SLOW_PER_IDLE * idleMsMax;
+    const slowMs = Math.min(SLOW_PER_IDLE * idleMsMax, TIMER_MS_MAX);
     const message = `fewer than ${SLOW_BYTES_MIN} bytes in ${slowMs / 1000} s`;
     const slow = timers.start(slowMs, () => this.#onFired(slow, message));
     return slow;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { SLOW_BYTES_MIN, SLOW_PER_IDLE, UploadDeadline } from "../src/upload-deadline.ts";
+import type { Timers } from "../src/timers.ts";
 import { ManualTimers } from "./support/manual-timers.ts";
 
 const IDLE_MS = 1000;
@@ -63,6 +64,21 @@ describe("UploadDeadline", () => {
     state.isServerBusy = false;
     timers.advance(IDLE_MS);
     expect(told).toEqual(["no byte of progress in 1 s"]);
+  });
+
+  test("no timer is set to more than a timer can be", () => {
+    const delays: number[] = [];
+    const timers: Timers = {
+      start(delayMs) {
+        delays.push(delayMs);
+        return { restart() {}, cancel() {} };
+      },
+    };
+    const idleMsMax = 24 * 24 * 3_600_000;
+    using deadline = new UploadDeadline({ idleMsMax, timers, isServerBusy: () => false, onLate() {} });
+    deadline.noteProgress(1);
+    deadline.noteProgress(1);
+    expect(delays).toEqual([idleMsMax, 2 ** 31 - 1]);
   });
 
   test("disposing of it leaves no timer", () => {

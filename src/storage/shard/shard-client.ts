@@ -65,6 +65,9 @@ class PiscinaShardClient implements ShardClient {
   private closing = false;
   private dead = false;
   private readonly gatherer = new PutGatherer((request, sent) => {
+    // Its thread may have ended since they were gathered. A pool that is destroyed would start another one for them: a
+    // second writer of the shard, with the index of before.
+    this.assertOpen();
     sent();
     return this.pool.run({ method: "putMany", request } satisfies ShardTask);
   });
@@ -98,8 +101,7 @@ class PiscinaShardClient implements ShardClient {
     request: ShardMethods[M]["request"],
     onSent?: () => void,
   ): Promise<ShardMethods[M]["response"]> {
-    if (this.dead) throw new ShardDiedError(undefined);
-    if (this.closing) throw new CacheError("unavailable", "the cache is shutting down");
+    this.assertOpen();
     if (this.callsInFlight >= CALLS_IN_FLIGHT_MAX) {
       throw new CacheError("resource_exhausted", "too many uploads are waiting", { retryAfterMs: 1000 });
     }
@@ -122,6 +124,11 @@ class PiscinaShardClient implements ShardClient {
     this.closing = true;
     await this.pool.destroy();
     await this.exited;
+  }
+
+  private assertOpen(): void {
+    if (this.dead) throw new ShardDiedError(undefined);
+    if (this.closing) throw new CacheError("unavailable", "the cache is shutting down");
   }
 
   private noteDeath(error: unknown, onDeath: (error: unknown) => void): void {

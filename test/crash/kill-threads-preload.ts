@@ -1,41 +1,45 @@
 /** Imported into every thread of a server: each SIGUSR2 ends the next one of its threads, in turns in two ways. */
-import { BroadcastChannel, isMainThread, threadId, type Worker, workerData } from "node:worker_threads";
+import {
+  getEnvironmentData,
+  isMainThread,
+  setEnvironmentData,
+  threadId,
+  type Worker,
+  workerData,
+} from "node:worker_threads";
 
 const VICTIMS = ["shard 0", "listener 1", "shard 1"];
-const channel = new BroadcastChannel("threads");
-channel.unref();
+/** Of shared memory that every thread is given: the thread that is each of the victims now. */
+const IDS = "threads that are ended";
 
 if (isMainThread) endThreads();
-else channel.postMessage({ threadId, name: ownName((workerData ?? {}) as OwnData) });
+else tellOwnId();
 
 interface OwnData {
   readonly shardIndex?: number;
   readonly listenerIndex?: number;
 }
 
-function ownName({ shardIndex, listenerIndex }: OwnData): string {
-  if (shardIndex !== undefined) return `shard ${shardIndex}`;
-  return listenerIndex === undefined ? "another" : `listener ${listenerIndex}`;
+/** Before anything of the thread itself runs: a message about it may come late, or never from one that ends. */
+function tellOwnId(): void {
+  const { shardIndex, listenerIndex } = (workerData ?? {}) as OwnData;
+  const at = VICTIMS.indexOf(shardIndex === undefined ? `listener ${listenerIndex}` : `shard ${shardIndex}`);
+  if (at !== -1) Atomics.store(new Int32Array(getEnvironmentData(IDS) as SharedArrayBuffer), at, threadId);
 }
 
 function endThreads(): void {
+  const ids = new Int32Array(new SharedArrayBuffer(VICTIMS.length * Int32Array.BYTES_PER_ELEMENT));
+  setEnvironmentData(IDS, ids.buffer);
   const workers: Worker[] = [];
-  const ids = new Map<string, number>();
   let ended = 0;
   process.on("worker", (worker) => workers.push(worker));
-  channel.onmessage = ({ data }) => {
-    const thread = data as { threadId: number; name: string };
-    ids.set(thread.name, thread.threadId);
-  };
-  const endNext = (): void => {
-    const name = VICTIMS[ended % VICTIMS.length]!;
-    const victim = workers.find((worker) => worker.threadId === ids.get(name));
-    // What a new thread is called comes by a message, which may be late.
-    if (victim === undefined) return void setTimeout(endNext, 5);
+  process.on("SIGUSR2", () => {
+    const at = ended % VICTIMS.length;
+    const victim = workers.find((worker) => worker.threadId === Atomics.load(ids, at));
+    if (victim === undefined) throw new Error(`${VICTIMS[at]} is not running; threads are ${ids.join()}`);
     // Nobody sends such a message: what its reader throws, nobody catches.
     if (ended % 2 === 0) victim.postMessage(null);
     else void victim.terminate();
     ended++;
-  };
-  process.on("SIGUSR2", endNext);
+  });
 }

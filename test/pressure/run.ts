@@ -66,9 +66,9 @@ async function run(): Promise<string[]> {
     ...(cgroup === undefined ? { extraArguments: WITHOUT_CGROUP } : { wrapper: cgroup.wrapper }),
   });
   console.log(`${values.connections} connections, ${minutes} min, ${values.memory}, --seed ${values.seed}`);
-  console.log("       s  RSS MiB  descriptors     done     shed");
+  console.log("       s  RSS MiB  descriptors     done     shed  entries");
   const before = sampleOf(server.pid, 0);
-  printRow(before, 0, 0);
+  printRow(before, 0, 0, 0);
   using load = new MixedLoad(server.endpoint, Number(values.connections), seededRandom(values.seed));
   const working = load.run();
   const samples = await watched(server, load);
@@ -102,7 +102,7 @@ async function watched(server: ServerProcess, load: MixedLoad): Promise<Sample[]
     samples.push(sample);
     if (atSeconds < (rows + 1) * rowSeconds) continue;
     rows = Math.floor(atSeconds / rowSeconds);
-    printRow(sample, totalOf(load.doneCounts), totalOf(load.shedCounts));
+    printRow(sample, totalOf(load.doneCounts), totalOf(load.shedCounts), await entriesOf(server.endpoint));
   }
   return samples;
 }
@@ -155,9 +155,15 @@ function lastingDescriptors(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).filter((fd) => !isOfCall(fd)).length;
 }
 
-function printRow({ atSeconds, rssMib, descriptors }: Sample, done: number, shed: number): void {
+/** @returns how many the index has; NaN where the server does not say. */
+async function entriesOf(endpoint: string): Promise<number> {
+  const metrics = await fetch(`http://${endpoint}/metrics`).then((answer) => answer.text(), String);
+  return Number(/^kura_engine_entries (\d+)$/m.exec(metrics)?.[1]);
+}
+
+function printRow({ atSeconds, rssMib, descriptors }: Sample, ...counts: number[]): void {
   const cells = [atSeconds.toFixed(0).padStart(8), rssMib.toFixed(1).padStart(9), `${descriptors}`.padStart(13)];
-  console.log(cells.join("") + `${done}`.padStart(9) + `${shed}`.padStart(9));
+  console.log(cells.join("") + counts.map((count) => `${count}`.padStart(9)).join(""));
 }
 
 function printCounts({ doneCounts, shedCounts }: MixedLoad): void {

@@ -48,7 +48,7 @@ const { values } = parseArgs({
   },
 });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const durability = values.durability === "relaxed" ? "relaxed" : "commit";
 const transports = values.ab?.split(",") ?? [values.transport];

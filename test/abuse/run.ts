@@ -26,7 +26,7 @@ const { values, positionals } = parseArgs({
   },
 });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 if (!values["in-own-network"]) {
   installPrograms([...OWN_NETWORK_PROGRAMS, SLOW_HTTP_PROGRAM]);

@@ -15,7 +15,7 @@ import { testTls } from "./testssl-case.ts";
 
 const NAME_WIDTH = 60;
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 installPrograms([
   { program: "testssl", packages: ["testssl.sh"] },

@@ -44,7 +44,7 @@ const { values, positionals } = parseArgs({
   options: { runs: { type: "string", default: "1" }, disk: { type: "boolean", default: false } },
 });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 /** @returns what the tool reports, and what the server has to complain of. */
 async function runOnce(name: string, fixture: ClientFixture): Promise<{ reports: ClientReport[]; faults: string[] }> {

@@ -25,7 +25,7 @@ const { values } = parseArgs({
   },
 });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 function headerOf(text: string): readonly [string, string] {
   const at = text.indexOf("=");

@@ -48,7 +48,7 @@ interface Tally {
   failed: number;
 }
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const NAME_WIDTH = 46;
 const PROBLEMS_SHOWN_MAX = 20;

@@ -8,7 +8,7 @@ import { DEPLOY_CASES } from "./deploy-cases.ts";
 
 const NAME_WIDTH = 74;
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 installPrograms([
   { program: "promtool", packages: ["prometheus"] },

@@ -40,7 +40,7 @@ const makeTarget = TARGETS[name];
 if (makeTarget === undefined || surplus.length > 0) {
   throw new RangeError(`expected one of ${Object.keys(TARGETS).join(", ")}, got ${positionals.join(" ")}`);
 }
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 /** Ends the process where a run does not: the thread that hangs cannot do it itself. The run's number is shared. */
 function watch(firstSeed: number): Int32Array {

@@ -12,7 +12,7 @@ import { INTEROP_CASES, type InteropCase, type Surroundings } from "./interop-ca
 
 const NAME_WIDTH = 50;
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 installPrograms([
   { program: "curl", packages: ["curl"] },

@@ -45,7 +45,7 @@ const { values } = parseArgs({
 const minutes = Math.min(Number(values.minutes), MINUTES_MAX);
 const memoryBytes = parseByteSize(values.memory);
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const problems = await run();
 for (const problem of problems) console.log(`  BAD ${problem}`);

@@ -16,7 +16,7 @@ const { values } = parseArgs({
   },
 });
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const mode = MODES.find((known) => known === values.mode);
 if (mode === undefined) throw new RangeError(`--mode: expected one of ${MODES.join(", ")}, got ${values.mode}`);

@@ -3,7 +3,7 @@ import type { BlobStore } from "../cache/blob-store.ts";
 import { BlobChunker } from "../cache/chunking/blob-chunker.ts";
 import { CHUNKINGS } from "../cache/chunking/chunking.ts";
 import type { ContentScanner } from "../cache/chunking/content-scanner.ts";
-import { recipeMemory, RecipeStore } from "../cache/chunking/recipe-store.ts";
+import { type RecipeMemory, recipeMemory, RecipeStore } from "../cache/chunking/recipe-store.ts";
 import { ClosureMemory, CompleteActionCache } from "../cache/complete-action-cache.ts";
 import { EmptyBlobStore } from "../cache/empty-blob-store.ts";
 import { EntryActionCache } from "../cache/entry-action-cache.ts";
@@ -33,6 +33,8 @@ export interface InstanceCachesOptions {
   readonly owners: OwnerRegister | undefined;
   readonly scanner: ContentScanner;
   readonly references: OutputReferencesReader;
+  /** For what action results were found to refer to, and half as much for recipes of spliced blobs. 0: all is read anew. */
+  readonly rememberedBytesMax: number;
 }
 
 /** Instances whose parts are kept, which are small; those of another one are made anew when it comes again. */
@@ -42,14 +44,16 @@ const INSTANCES_MAX = 1024;
 export class InstanceCaches {
   readonly #options: InstanceCachesOptions;
   /** What is remembered holds for every instance; whether a blob is there is looked up in the instance's own store. */
-  readonly #closures = new ClosureMemory();
-  readonly #recipes = recipeMemory();
+  readonly #closures: ClosureMemory;
+  readonly #recipes: RecipeMemory;
   readonly #own = new GenerationCache<string, InstanceCache>({ costMax: INSTANCES_MAX });
   readonly #shared: InstanceCache | undefined;
 
   constructor(options: InstanceCachesOptions) {
     this.#options = options;
-    const { entries, scope, owners } = options;
+    const { entries, scope, owners, rememberedBytesMax } = options;
+    this.#closures = new ClosureMemory(rememberedBytesMax);
+    this.#recipes = recipeMemory(rememberedBytesMax / 2);
     this.#shared = scope === "shared" && owners === undefined ? this.#make(entries) : undefined;
   }
 

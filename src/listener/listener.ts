@@ -230,7 +230,7 @@ export class Listener {
   serve(store: ListenerEntryStore): BlobStore {
     const { messageBytesMax, grpcTransport, streamWindowBytes, connectionWindowBytes } = this.#options.config;
     const { memoryBudgetBytes, listenerCount } = this.#options.config;
-    const { connectionAgeMsMax, downloadIdleTimeoutMs, casScope } = this.#options.config;
+    const { connectionAgeMsMax, downloadIdleTimeoutMs, casScope, hotBlobBytesMax } = this.#options.config;
     const createTransport = TRANSPORTS[grpcTransport];
     const caches = new InstanceCaches({
       entries: store,
@@ -238,6 +238,7 @@ export class Listener {
       owners: keepsAccounts(this.#options.config) ? store : undefined,
       scanner: this.#scanner,
       references: protoOutputReferences,
+      rememberedBytesMax: hotBlobBytesMax / listenerCount,
     });
     const { authorizer } = this.#access;
     const methods = this.#bindServices(store, caches);

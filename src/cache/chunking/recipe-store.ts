@@ -4,19 +4,21 @@ import { GenerationCache } from "../generation-cache.ts";
 import { keyBytes } from "../key-words.ts";
 import { decodeRecipe, encodeRecipe, type Recipe, recipeBlobBytes } from "./recipe-format.ts";
 
-/** Chunks of recipes that are kept decoded; about 200 bytes each. */
-const KEPT_CHUNKS_MAX = 200_000;
+/** What a chunk of a recipe takes that is kept decoded, and what a recipe takes besides. */
+const CHUNK_MEMORY_BYTES = 200;
+const RECIPE_MEMORY_BYTES = 512;
+const DEFAULT_MEMORY_BYTES_MAX = 32 * 1024 * 1024;
 
 /** The key of a blob, which has a size as well as a hash. */
 export interface BlobKey extends EntryKey {
   readonly sizeBytes: number;
 }
 
-type RecipeMemory = GenerationCache<string, Recipe>;
+export type RecipeMemory = GenerationCache<string, Recipe>;
 
-/** Keeps recipes decoded. */
-export function recipeMemory(): RecipeMemory {
-  return new GenerationCache({ costMax: KEPT_CHUNKS_MAX });
+/** Keeps recipes decoded. @param bytesMax 0: none. */
+export function recipeMemory(bytesMax = DEFAULT_MEMORY_BYTES_MAX): RecipeMemory {
+  return new GenerationCache({ costMax: bytesMax });
 }
 
 /** Recipes by the keys of their blobs, over key spaces of the engine: they live as long as they are used, as blobs do. */
@@ -53,7 +55,7 @@ export class RecipeStore {
     const content = await this.#entries.get(recipeKey(blob));
     if (content === undefined) return undefined;
     const recipe = decodeRecipe(digestFunctionOfSpace(blob.space), blob.sizeBytes, await content.bytes());
-    if (recipe !== undefined) this.#kept.set(nameOf(blob), recipe, recipe.chunks.length);
+    if (recipe !== undefined) this.#kept.set(nameOf(blob), recipe, memoryBytesOf(recipe));
     return recipe;
   }
 
@@ -61,8 +63,12 @@ export class RecipeStore {
   async put(blob: BlobKey, recipe: Recipe): Promise<void> {
     const bytes = encodeRecipe(digestFunctionOfSpace(blob.space), blob.sizeBytes, recipe);
     await this.#entries.put(recipeKey(blob), bytes);
-    this.#kept.set(nameOf(blob), recipe, recipe.chunks.length);
+    this.#kept.set(nameOf(blob), recipe, memoryBytesOf(recipe));
   }
+}
+
+function memoryBytesOf({ chunks }: Recipe): number {
+  return RECIPE_MEMORY_BYTES + chunks.length * CHUNK_MEMORY_BYTES;
 }
 
 function nameOf({ space, words, sizeBytes }: BlobKey): string {

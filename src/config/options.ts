@@ -159,7 +159,7 @@ export const OPTIONS = {
     kind: size(0),
     defaultValue: ({ memoryBudgetBytes = GIB }) => clampMib(memoryBudgetBytes / 16, MIB, 64 * MIB),
     defaultText: "1/16 of --memory-budget, at most 64MiB",
-    help: "memory for small blobs and action results that were read lately; 0: none",
+    help: "memory for small blobs and action results that were read lately, and one and a half times as much for what results refer to and spliced blobs are made of; 0: none",
   }),
   minLeaseMs: option({
     flag: "min-lease",
